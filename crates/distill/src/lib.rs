@@ -1,1 +1,26 @@
-//! placeholder
+//! Distils a Llama-family Transformer into Mamba/attention hybrids and shows how much attention it needs.
+//!
+//! The path of a run: a [`recipe`] (TOML) is resolved into a plan; [`sweep`] walks the plan ratio after ratio;
+//! each [`stage`] is data, loss and what is trainable, run by the [`trainer`]; everything that happens is an
+//! event of [`run`], which the log writes, and the [`dashboard`] folds.
+#![deny(missing_docs)]
+#![forbid(unsafe_code)]
+// Trees of generic modules on an autodiff backend nest deeper than the default limit.
+#![recursion_limit = "256"]
+
+pub mod backend;
+pub mod checkpoint;
+pub mod cli;
+pub mod commands;
+pub mod dashboard;
+pub mod data;
+pub mod error;
+pub mod loss;
+pub mod recipe;
+pub mod run;
+pub mod stage;
+pub mod sweep;
+pub mod trainer;
+
+pub use commands::main_with_args;
+pub use error::DistillError;

@@ -1,2 +1,6 @@
-//! placeholder
-fn main() {}
+//! The `distill` binary: everything is in the library, so that tests and examples reach it too.
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    distill::main_with_args(std::env::args_os())
+}

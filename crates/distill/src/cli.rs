@@ -1,0 +1,297 @@
+//! Command line: clap types only.
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
+#[derive(Debug, Parser)]
+#[command(name = "distill", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+    /// Backend that must be compiled in (flex, cuda, rocm, wgpu, tch)
+    #[arg(long, global = true, value_name = "NAME", value_parser = ["flex", "cuda", "rocm", "wgpu", "tch"])]
+    pub backend: Option<String>,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole experiment: convert, distil, fine-tune and measure at each attention ratio
+    Sweep(SweepArgs),
+    /// Follow a run from its event log, live or afterwards
+    Watch(WatchArgs),
+    /// Train a small Llama from random weights by a recipe
+    Pretrain(PretrainArgs),
+    /// Write training text and dialogues with a teacher model
+    GenerateData(GenerateDataArgs),
+    /// Turn a model into a hybrid without training it
+    Convert(ConvertArgs),
+    /// Continue a prompt
+    Generate(GenerateArgs),
+    /// Write the logits and hidden states of given tokens
+    Forward(ForwardArgs),
+    /// Measure a model
+    Eval(EvalArgs),
+    /// Describe a model, a checkpoint or a GGUF file
+    Inspect(InspectArgs),
+}
+
+/// Mixer that replaces attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum MixerArg {
+    /// Selective scan
+    Mamba1,
+    /// State-space duality
+    Mamba2,
+}
+
+/// Where the weights of a new mixer come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InitArg {
+    /// From the attention weights it replaces
+    Attention,
+    /// At random, the rest of the layer kept
+    RandomMixer,
+    /// At random, with the whole layer
+    RandomLayer,
+}
+
+/// Which layers keep attention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LayoutArg {
+    /// Evenly spread
+    Interleaved,
+    /// The first layers
+    KeptFirst,
+    /// The last layers
+    KeptLast,
+}
+
+/// How KV heads are repeated for the query heads of their group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GqaRepeatArg {
+    /// In chunks of the state size, as the published code does
+    ChunkN,
+    /// Whole heads, as attention does
+    Head,
+}
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Recipe to run [default: the tiny one built in]
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Mixer of the student, over the recipe's
+    #[arg(long, value_name = "MIXER")]
+    pub mixer: Option<MixerArg>,
+    /// Folder for the new run [default: runs/NAME-N]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Change one value of the recipe, such as `distillation.steps=10`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print what would be run, with sizes and estimates, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    /// Pretraining recipe
+    #[arg(long, value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// Folder for the trained model
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Change one value of the recipe, such as `training.steps=10`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+/// Arguments of `generate-data`.
+#[derive(Debug, Args)]
+pub struct GenerateDataArgs {
+    /// Model that writes: GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// File to write, one JSON object a line
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+    /// Records to write
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub count: usize,
+    /// Most tokens of a reply
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_tokens: usize,
+    /// Prompts answered together
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub batch_size: usize,
+    /// Sampling temperature; 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.8)]
+    pub temperature: f64,
+    /// Seed of prompts and sampling
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+/// Arguments of `convert`.
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    /// Model to convert: GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Folder for the hybrid
+    #[arg(long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Mixer that replaces attention
+    #[arg(long, value_name = "MIXER", default_value = "mamba2")]
+    pub mixer: MixerArg,
+    /// Share of layers that keep attention, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.5)]
+    pub attention_ratio: f64,
+    /// Where the new mixers' weights come from
+    #[arg(long, value_name = "INIT", default_value = "attention")]
+    pub init: InitArg,
+    /// Which layers keep attention
+    #[arg(long, value_name = "LAYOUT", default_value = "interleaved")]
+    pub layout: LayoutArg,
+    /// How KV heads are repeated
+    #[arg(long, value_name = "KIND", default_value = "head")]
+    pub gqa_repeat: GqaRepeatArg,
+    /// How often the step bias is added: 1, or 2 as the published code does
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    pub dt_bias_multiplicity: u8,
+    /// Seed of the fresh weights
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Write bf16 instead of f32
+    #[arg(long)]
+    pub bf16: bool,
+}
+
+/// Arguments of `generate`.
+#[derive(Debug, Args)]
+pub struct GenerateArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Text to answer [default: read from stdin]
+    #[arg(value_name = "PROMPT")]
+    pub prompt: Option<String>,
+    /// System turn of the chat
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Continue the text itself, without a chat template
+    #[arg(long)]
+    pub raw: bool,
+    /// Most tokens to write
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_tokens: usize,
+    /// Sampling temperature; 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
+    pub temperature: f64,
+    /// Sample among this many most likely tokens
+    #[arg(long, value_name = "N")]
+    pub top_k: Option<usize>,
+    /// Sample among the most likely tokens with this total probability
+    #[arg(long, value_name = "P")]
+    pub top_p: Option<f64>,
+    /// Seed of the sampling
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+}
+
+/// Arguments of `forward`.
+#[derive(Debug, Args)]
+pub struct ForwardArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Token ids as JSON `[[...], ...]`, rows of one length
+    #[arg(long, value_name = "IDS.json")]
+    pub tokens: PathBuf,
+    /// Safetensors file to write: `logits`, `hidden.{i}`, `step_logits`
+    #[arg(long, value_name = "OUT.safetensors")]
+    pub output: PathBuf,
+    /// Tokens fed one at a time afterwards, as JSON `[[...], ...]`
+    #[arg(long, value_name = "IDS.json")]
+    pub steps: Option<PathBuf>,
+}
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// What to measure
+    #[command(subcommand)]
+    pub measure: EvalCommand,
+}
+
+/// Measures.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Perplexity on a text, in disjoint windows
+    Perplexity(PerplexityArgs),
+}
+
+/// Arguments of `eval perplexity`.
+#[derive(Debug, Args)]
+pub struct PerplexityArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// UTF-8 text to score
+    #[arg(
+        long,
+        value_name = "FILE",
+        required_unless_present = "tokens",
+        conflicts_with = "tokens"
+    )]
+    pub text: Option<PathBuf>,
+    /// Token ids to score, as JSON `[...]` or `[[...]]`
+    #[arg(long, value_name = "IDS.json")]
+    pub tokens: Option<PathBuf>,
+    /// Tokens of a window; its first is not scored
+    #[arg(long, value_name = "N", default_value_t = 512)]
+    pub window: usize,
+    /// Score only this many tokens from the start
+    #[arg(long, value_name = "N")]
+    pub limit: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `inspect`.
+#[derive(Debug, Args)]
+pub struct InspectArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(value_name = "PATH")]
+    pub model: PathBuf,
+    /// List every tensor with its shape
+    #[arg(long)]
+    pub tensors: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

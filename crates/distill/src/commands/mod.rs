@@ -1,0 +1,89 @@
+//! One module a verb: glue between the command line and the crates, no maths.
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command};
+use crate::error::DistillError;
+
+pub mod convert;
+pub mod eval;
+pub mod forward;
+pub mod generate;
+pub mod generate_data;
+pub mod inspect;
+pub mod pretrain;
+pub mod sweep;
+pub mod watch;
+
+/// How a command ended when nothing failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// Stopped by the user after saving what was finished: exit code 130.
+    Interrupted,
+}
+
+/// Parses the arguments, runs the command and prints an error, once, on stderr.
+///
+/// Exit codes: 0 done, 1 failed, 2 wrong usage or recipe, 130 interrupted.
+pub fn main_with_args<I, T>(args: I) -> ExitCode
+where
+    I: IntoIterator<Item = T>,
+    T: Into<OsString> + Clone,
+{
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // clap prints help and version on stdout, errors on stderr. A closed pipe is not ours to report.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+    };
+    init_tracing();
+    match dispatch(cli) {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Interrupted) => ExitCode::from(130),
+        Err(error) => report(&error),
+    }
+}
+
+fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
+    let device = crate::backend::device(cli.backend.as_deref())?;
+    match cli.command {
+        Command::Sweep(args) => sweep::run(args, &device),
+        Command::Watch(args) => watch::run(args),
+        Command::Pretrain(args) => pretrain::run(args, &device),
+        Command::GenerateData(args) => generate_data::run(args, &device),
+        Command::Convert(args) => convert::run(args, &device),
+        Command::Generate(args) => generate::run(args, &device),
+        Command::Forward(args) => forward::run(args, &device),
+        Command::Eval(args) => eval::run(args, &device),
+        Command::Inspect(args) => inspect::run(args, &device),
+    }
+}
+
+/// Logs of libraries, off unless `RUST_LOG` asks.
+fn init_tracing() {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error"));
+    // A second call in one process (tests) keeps the first subscriber.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .try_init();
+}
+
+#[expect(clippy::print_stderr, reason = "the one place where an error is shown")]
+fn report(error: &anyhow::Error) -> ExitCode {
+    let ours = error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<DistillError>());
+    eprintln!("error: {error:#}");
+    if let Some(hint) = ours.and_then(DistillError::hint) {
+        eprintln!("hint: {hint}");
+    }
+    ExitCode::from(ours.map_or(1, DistillError::exit_code))
+}

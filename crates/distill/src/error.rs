@@ -1,0 +1,159 @@
+//! What can go wrong outside the maths: recipes, run folders, files.
+use std::path::PathBuf;
+
+/// An error of the `distill` crate.
+///
+/// Each message names the thing, what was found and what was expected; [`DistillError::hint`] adds a cure where the
+/// message does not already carry it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DistillError {
+    /// A recipe that is not readable TOML, or has an unknown key or a value of the wrong type.
+    #[error("recipe `{recipe}`: {message}")]
+    RecipeSyntax {
+        /// File name, or `(built in)`.
+        recipe: String,
+        /// The parser's account, with line and column.
+        message: String,
+    },
+    /// A recipe whose value is well formed but not usable.
+    #[error("recipe `{recipe}`: `{field}` is {found}, must be {expected}")]
+    RecipeValue {
+        /// File name, or `(built in)`.
+        recipe: String,
+        /// Dotted path of the field, such as `sft.batch_size`.
+        field: String,
+        /// The value found.
+        found: String,
+        /// What is accepted, with an example of a cure.
+        expected: String,
+    },
+    /// A `--set` argument without `=`, or with a path that leads through a value.
+    #[error("`--set {argument}`: {reason}")]
+    Override {
+        /// The argument as typed.
+        argument: String,
+        /// Why it was refused.
+        reason: String,
+    },
+    /// A file or folder that could not be read or written.
+    #[error("could not {action} `{}`", path.display())]
+    Io {
+        /// Verb: `read`, `create`, `write`, `rename`.
+        action: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The operating system's account.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file that exists and can be read but does not hold what it should.
+    #[error("`{}`: {found}, expected {expected}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
+    /// A run folder that another process is writing.
+    #[error("run folder `{}` is in use by process {pid}", path.display())]
+    RunLocked {
+        /// The run folder.
+        path: PathBuf,
+        /// Process id in the lock file.
+        pid: String,
+    },
+    /// A new run was asked to start in a folder that already holds one.
+    #[error("run folder `{}` already holds a run", path.display())]
+    RunExists {
+        /// The run folder.
+        path: PathBuf,
+    },
+    /// `--resume` on a folder without a manifest.
+    #[error("`{}` is not a run folder: it holds no `manifest.json`", path.display())]
+    NotARun {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// `--resume` with a recipe that resolves to another plan than the run's.
+    #[error("run folder `{}` was made from another plan: {difference}", path.display())]
+    PlanDiffers {
+        /// The run folder.
+        path: PathBuf,
+        /// First field that differs, with both values.
+        difference: String,
+    },
+    /// A checkpoint whose bytes are not those that were written.
+    #[error("checkpoint `{}`: sha256 is {found}, the run state says {expected}", path.display())]
+    CheckpointHash {
+        /// The weights file.
+        path: PathBuf,
+        /// Hash of the bytes found.
+        found: String,
+        /// Hash recorded when the stage finished.
+        expected: String,
+    },
+    /// `--backend NAME` names something this binary was not compiled for.
+    #[error("backend `{wanted}` is not in this binary, which was compiled for `{compiled}`")]
+    Backend {
+        /// The name asked for.
+        wanted: String,
+        /// The name compiled in.
+        compiled: &'static str,
+    },
+    /// A command whose input files are not part of this build.
+    #[error("{thing} is not part of this build")]
+    Missing {
+        /// What is missing.
+        thing: &'static str,
+        /// How to get it.
+        cure: &'static str,
+    },
+}
+
+impl DistillError {
+    /// Exit code of the process: 2 for a wrong recipe or usage, 1 for everything else.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::RecipeSyntax { .. }
+            | Self::RecipeValue { .. }
+            | Self::Override { .. }
+            | Self::RunExists { .. }
+            | Self::NotARun { .. }
+            | Self::PlanDiffers { .. }
+            | Self::Backend { .. } => 2,
+            _ => 1,
+        }
+    }
+
+    /// One line with a cure, printed as `hint: ...` below the error.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::RunLocked { path, .. } => Some(format!(
+                "wait for it, or delete `{}` if that process is gone",
+                path.join("lock").display()
+            )),
+            Self::RunExists { path } => Some(format!(
+                "continue it with `--resume {}`, or choose another `--out`",
+                path.display()
+            )),
+            Self::PlanDiffers { .. } => Some(
+                "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),
+            ),
+            Self::CheckpointHash { path, .. } => Some(format!(
+                "delete `{}` and resume: the stage is run again",
+                path.parent().unwrap_or(path).display()
+            )),
+            Self::Backend { wanted, .. } => Some(format!(
+                "rebuild with `cargo build --release -p distill --no-default-features --features {wanted}`"
+            )),
+            Self::Missing { cure, .. } => Some((*cure).into()),
+            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space, then continue with `--resume`".into())
+            }
+            _ => None,
+        }
+    }
+}

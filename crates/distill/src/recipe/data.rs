@@ -1,0 +1,43 @@
+//! Recipe tables `[data]` and `[eval]`.
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// `[data]`: either `source`, or files.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataTable {
+    /// `builtin:tiny`.
+    pub source: Option<String>,
+    /// Conversations: JSON or JSON lines, `messages`, or `instruction`/`input`/`output` records.
+    #[serde(default)]
+    pub chat: Vec<PathBuf>,
+    /// Plain text, UTF-8.
+    #[serde(default)]
+    pub text: Vec<PathBuf>,
+    /// Preference pairs: JSON or JSON lines with `chosen` and `rejected`.
+    #[serde(default)]
+    pub preferences: Vec<PathBuf>,
+    /// Longest sequence, tokens.
+    pub seq_len: usize,
+    /// Prompts that the teacher answers before stage 1 (0).
+    pub pseudo_labels: Option<usize>,
+    /// Most tokens of such an answer (128).
+    pub pseudo_label_tokens: Option<usize>,
+    /// Sampling temperature of such an answer (0.7); 0 is greedy.
+    pub pseudo_label_temperature: Option<f64>,
+    /// Share of the examples kept for evaluation (0.1).
+    pub eval_share: Option<f64>,
+}
+
+/// `[eval]`.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct EvalTable {
+    /// Held-out sequences for perplexity (64).
+    pub perplexity_sequences: Option<usize>,
+    /// Synthetic tasks of each kind (64).
+    pub task_examples: Option<usize>,
+    /// Tokens of the decode speed measurement (64).
+    pub speed_tokens: Option<usize>,
+}

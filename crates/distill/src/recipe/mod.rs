@@ -1,0 +1,120 @@
+//! An experiment as a TOML file ([`Recipe`], as written) and as what will run ([`Plan`], resolved and checked).
+//!
+//! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
+mod data;
+mod overrides;
+mod plan;
+mod stage;
+mod sweep;
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::DistillError;
+
+pub use data::{DataTable, EvalTable};
+pub use overrides::apply_overrides;
+pub use plan::{
+    ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
+};
+pub use stage::{
+    DistillationTable, DpoPlan, DpoReference, DpoTable, KlMask, KlReduction, LossPlan, SftTable,
+    StageKind, StagePlan, Trainable,
+};
+pub use sweep::{
+    ControlTable, GqaRepeat, InitFrom, Layout, MixerKind, StudentTable, SweepTable, TeacherTable,
+};
+
+/// A sweep recipe as written.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Recipe {
+    /// Name of the experiment; the run folder is called after it.
+    pub name: String,
+    /// Seed of everything random (42).
+    #[serde(default = "default_seed")]
+    pub seed: u64,
+    /// Where the logits and the first weights come from.
+    pub teacher: TeacherTable,
+    /// What the attention layers become.
+    pub student: StudentTable,
+    /// Ratios, stages and control arms.
+    pub sweep: SweepTable,
+    /// What is trained on.
+    pub data: DataTable,
+    /// Stage 1.
+    #[serde(default)]
+    pub distillation: DistillationTable,
+    /// Stage 2.
+    #[serde(default)]
+    pub sft: SftTable,
+    /// Stage 3.
+    #[serde(default)]
+    pub dpo: DpoTable,
+    /// What is measured after each stage.
+    #[serde(default)]
+    pub eval: EvalTable,
+}
+
+fn default_seed() -> u64 {
+    42
+}
+
+/// The recipe that `sweep` runs when none is given.
+pub const DEFAULT_RECIPE: &str = include_str!("../../../../experiments/tiny-mamba2-sweep.toml");
+/// What errors call [`DEFAULT_RECIPE`].
+pub const DEFAULT_RECIPE_NAME: &str = "(built in)";
+
+impl Recipe {
+    /// Reads a recipe file and applies `--set` arguments.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] if the file cannot be read, else as [`Recipe::parse`].
+    pub fn load(path: &Path, overrides: &[String]) -> Result<Self, DistillError> {
+        let text = std::fs::read_to_string(path).map_err(|source| DistillError::Io {
+            action: "read",
+            path: path.into(),
+            source,
+        })?;
+        Self::parse(&text, &path.display().to_string(), overrides)
+    }
+
+    /// Parses a recipe and applies `--set` arguments; `name` is what errors call the file.
+    ///
+    /// # Errors
+    /// [`DistillError::RecipeSyntax`] for what is not TOML, an unknown key or a wrong type; [`DistillError::Override`]
+    /// for an argument that cannot be applied.
+    pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Self, DistillError> {
+        parse_table(text, name, overrides)
+    }
+}
+
+/// Parses any strict recipe type; shared by sweep and pretraining recipes.
+///
+/// # Errors
+/// As [`Recipe::parse`].
+pub fn parse_table<T: serde::de::DeserializeOwned>(
+    text: &str,
+    name: &str,
+    overrides: &[String],
+) -> Result<T, DistillError> {
+    let syntax = |message: String| DistillError::RecipeSyntax {
+        recipe: name.into(),
+        message,
+    };
+    // First as it stands: only then do errors carry line and column.
+    let parsed: T =
+        toml::from_str(text).map_err(|error| syntax(error.to_string().trim_end().into()))?;
+    if overrides.is_empty() {
+        return Ok(parsed);
+    }
+    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
+    apply_overrides(&mut table, overrides)?;
+    table
+        .try_into()
+        .map_err(|error: toml::de::Error| DistillError::Override {
+            argument: overrides.join("` `--set "),
+            reason: error.to_string().trim_end().replace('\n', ", "),
+        })
+}

@@ -1,0 +1,154 @@
+//! Everything that is said about a run. The trainer emits events; the log writes them; the dashboard folds them.
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::StageKind;
+use crate::sweep::SweepRow;
+
+/// Size of a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModelSize {
+    /// Blocks.
+    pub n_layers: usize,
+    /// Parameters, tied ones once.
+    pub parameters: usize,
+}
+
+/// One thing that happened. Events after a `StageStarted` belong to that stage until the next one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Event {
+    /// A run begins or is resumed.
+    RunStarted {
+        /// Name of the recipe.
+        name: String,
+        /// Hash of the plan.
+        plan_sha256: String,
+        /// Teacher as the recipe calls it.
+        teacher: String,
+        /// Size of the teacher.
+        teacher_size: ModelSize,
+        /// Backend name.
+        backend: String,
+        /// Every stage of the plan: arm, attention ratio, stage, steps.
+        stages: Vec<(String, f64, StageKind, usize)>,
+        /// Whether an earlier part of this run is continued.
+        is_resumed: bool,
+    },
+    /// A stage begins, or is taken from its checkpoint (then `StageFinished` follows at once).
+    StageStarted {
+        /// Arm of the sweep.
+        arm: String,
+        /// Share of layers that keep attention, as asked for.
+        attention_ratio: f64,
+        /// Which stage.
+        stage: StageKind,
+        /// Optimiser steps that it will take.
+        steps: usize,
+    },
+    /// An optimiser step is done.
+    Step {
+        /// 1-based within the stage.
+        step: usize,
+        /// What was minimised.
+        loss: f64,
+        /// Cross-entropy, mean over labels, nats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        ce: Option<f64>,
+        /// KL to the teacher as reduced by the plan, nats.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        kl: Option<f64>,
+        /// DPO reward margin.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        margin: Option<f64>,
+        /// DPO reward accuracy, 0 to 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        accuracy: Option<f64>,
+        /// Learning rate of this step.
+        lr: f64,
+        /// Global gradient norm before clipping.
+        grad_norm: f64,
+        /// Tokens of the stage so far.
+        tokens: u64,
+        /// Tokens a second over this step.
+        tokens_per_s: f64,
+    },
+    /// A model was measured: a student after a stage, or the teacher (`stage` absent).
+    Evaluated {
+        /// Arm of the sweep, or `teacher`.
+        arm: String,
+        /// Share of layers that keep attention, as asked for.
+        attention_ratio: f64,
+        /// Stage just finished; absent for the teacher.
+        stage: Option<StageKind>,
+        /// Perplexity on the held-out replies.
+        perplexity: f64,
+        /// Perplexity over the teacher's.
+        perplexity_ratio: f64,
+        /// Exact match by task name, 0 to 1.
+        tasks: Vec<(String, f64)>,
+        /// Decode speed at batch 1; measured once a ratio.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        tokens_per_s: Option<f64>,
+    },
+    /// A stage is done and on disk.
+    StageFinished {
+        /// Folder of the checkpoint, relative to the run folder.
+        checkpoint: String,
+        /// Wall time of the stage with its evaluation; 0 if it was taken from its checkpoint.
+        wall_ms: u64,
+    },
+    /// Something worth a line.
+    Note {
+        /// The line.
+        text: String,
+    },
+    /// The user stopped the run; finished stages are kept.
+    RunInterrupted,
+    /// The run failed.
+    RunFailed {
+        /// The error in one line.
+        message: String,
+    },
+    /// The run is complete.
+    RunFinished {
+        /// The final table.
+        rows: Vec<SweepRow>,
+    },
+}
+
+/// An event with its time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TimedEvent {
+    /// Milliseconds since the Unix epoch.
+    pub time_ms: u64,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+impl TimedEvent {
+    /// The event, now.
+    pub fn now(event: Event) -> Self {
+        let since = std::time::SystemTime::now()
+            .duration_since(std::time::UNIX_EPOCH)
+            .unwrap_or_default();
+        Self {
+            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
+            event,
+        }
+    }
+}
+
+/// Takes events. Emitting never fails and never blocks training: a sink keeps its own errors.
+pub trait EventSink {
+    /// Takes one event.
+    fn emit(&mut self, event: Event);
+}
+
+/// Collects events; for tests.
+impl EventSink for Vec<Event> {
+    fn emit(&mut self, event: Event) {
+        self.push(event);
+    }
+}

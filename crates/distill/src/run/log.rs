@@ -1,0 +1,111 @@
+//! `events.jsonl`: one JSON object a line, appended and never rewritten.
+use std::fs::File;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use super::{Event, EventSink, TimedEvent};
+use crate::error::DistillError;
+
+/// The writer of `events.jsonl`.
+#[derive(Debug)]
+pub struct EventLog {
+    path: PathBuf,
+    file: File,
+    failure: Option<std::io::Error>,
+}
+
+impl EventLog {
+    /// File name in the run folder.
+    pub const FILE: &'static str = "events.jsonl";
+
+    /// Opens the log of a run folder for appending. A torn last line of an earlier process is ended first, so that it
+    /// cannot swallow the next event.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`].
+    pub fn open(run_dir: &Path) -> Result<Self, DistillError> {
+        let path = run_dir.join(Self::FILE);
+        let io = |source| DistillError::Io {
+            action: "open",
+            path: path.clone(),
+            source,
+        };
+        let mut file = File::options()
+            .create(true)
+            .read(true)
+            .append(true)
+            .open(&path)
+            .map_err(io)?;
+        if file.seek(SeekFrom::End(0)).map_err(io)? > 0 {
+            let mut last = [0];
+            file.seek(SeekFrom::End(-1)).map_err(io)?;
+            std::io::Read::read_exact(&mut file, &mut last).map_err(io)?;
+            if last != *b"\n" {
+                file.write_all(b"\n").map_err(io)?;
+            }
+        }
+        Ok(Self {
+            path,
+            file,
+            failure: None,
+        })
+    }
+
+    /// Appends one event; a failure is kept for [`EventLog::check`].
+    pub fn append(&mut self, event: &TimedEvent) {
+        if self.failure.is_some() {
+            return;
+        }
+        let result = serde_json::to_vec(event)
+            .map_err(std::io::Error::other)
+            .and_then(|mut line| {
+                line.push(b'\n');
+                self.file.write_all(&line)
+            });
+        self.failure = result.err();
+    }
+
+    /// Whether everything so far was written; called between steps and stages, so that a full disk ends a run.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] with the first failure.
+    pub fn check(&mut self) -> Result<(), DistillError> {
+        match self.failure.take() {
+            Some(source) => Err(DistillError::Io {
+                action: "append to",
+                path: self.path.clone(),
+                source,
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Writes every event to the log and hands it on to a watcher, such as the dashboard's channel.
+pub struct Tee<'a> {
+    log: EventLog,
+    watcher: &'a mut dyn FnMut(&TimedEvent),
+}
+
+impl<'a> Tee<'a> {
+    /// Joins a log and a watcher.
+    pub fn new(log: EventLog, watcher: &'a mut dyn FnMut(&TimedEvent)) -> Self {
+        Self { log, watcher }
+    }
+
+    /// As [`EventLog::check`].
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] with the first failure.
+    pub fn check(&mut self) -> Result<(), DistillError> {
+        self.log.check()
+    }
+}
+
+impl EventSink for Tee<'_> {
+    fn emit(&mut self, event: Event) {
+        let event = TimedEvent::now(event);
+        self.log.append(&event);
+        (self.watcher)(&event);
+    }
+}

@@ -1,0 +1,12 @@
+//! A run: its folder, its append-only log of [`Event`]s, its manifest, and how it is asked to stop.
+mod event;
+mod log;
+mod manifest;
+mod reader;
+mod stop;
+
+pub use event::{Event, EventSink, ModelSize, TimedEvent};
+pub use log::{EventLog, Tee};
+pub use manifest::{Manifest, Versions};
+pub use reader::LogReader;
+pub use stop::StopFlag;
