@@ -1,0 +1,3 @@
+//! Files in, models out.
+
+pub mod gguf;
