@@ -3,5 +3,7 @@
 
 mod error;
 pub mod load;
+mod tokenizer;
 
 pub use error::ModelError;
+pub use tokenizer::Tokenizer;
