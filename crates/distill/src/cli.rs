@@ -3,6 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::data::PromptKind;
+
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
 #[derive(Debug, Parser)]
 #[command(name = "distill", version, max_term_width = 100)]
@@ -121,6 +123,9 @@ pub struct PretrainArgs {
     /// Pretraining recipe
     #[arg(long, value_name = "FILE")]
     pub recipe: PathBuf,
+    /// Files of `generate-data` to train on
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
     /// Folder for the trained model
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
@@ -135,24 +140,36 @@ pub struct GenerateDataArgs {
     /// Model that writes: GGUF file, Hugging Face directory or checkpoint
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// File to write, one JSON object a line
+    /// File to write, one JSON object a line; gzip if the name ends in `.gz`
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+    /// What to ask for
+    #[arg(long, value_name = "KIND", default_value = "all")]
+    pub kind: PromptKind,
     /// Records to write
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub count: usize,
-    /// Most tokens of a reply
-    #[arg(long, value_name = "N", default_value_t = 256)]
-    pub max_tokens: usize,
     /// Prompts answered together
     #[arg(long, value_name = "N", default_value_t = 64)]
-    pub batch_size: usize,
+    pub batch: usize,
+    /// Most tokens of a reply; longer ones are dropped
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub max_tokens: usize,
+    /// Fewest characters of a kept reply
+    #[arg(long, value_name = "N", default_value_t = 12)]
+    pub min_chars: usize,
+    /// Most characters of a kept reply
+    #[arg(long, value_name = "N", default_value_t = 480)]
+    pub max_chars: usize,
     /// Sampling temperature; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.8)]
-    pub temperature: f64,
+    #[arg(long, value_name = "T", default_value_t = 0.7)]
+    pub temperature: f32,
     /// Seed of prompts and sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
+    /// Stop after this many minutes with what there is
+    #[arg(long, value_name = "MINUTES")]
+    pub minutes: Option<f64>,
 }
 
 /// Arguments of `convert`.

@@ -1,0 +1,229 @@
+//! Examples as right-padded rows.
+
+use burn::tensor::backend::Backend;
+use burn::tensor::{Int, Tensor, TensorData};
+use rand::{SeedableRng, seq::SliceRandom};
+use rand_chacha::ChaCha8Rng;
+
+/// One tokenised training sequence.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Example {
+    /// Token ids.
+    pub ids: Vec<u32>,
+    /// One flag a token: whether the model is trained to produce it.
+    pub targets: Vec<bool>,
+}
+
+impl Example {
+    /// Cuts to at most `seq_len` tokens; `None` when fewer than two tokens or no target remains.
+    pub fn truncated(mut self, seq_len: usize) -> Option<Self> {
+        self.ids.truncate(seq_len);
+        self.targets.truncate(seq_len);
+        (self.ids.len() >= 2 && self.targets.iter().skip(1).any(|target| *target)).then_some(self)
+    }
+
+    /// Tokens scored: targets with a token before them.
+    pub fn target_count(&self) -> usize {
+        self.targets
+            .iter()
+            .skip(1)
+            .filter(|target| **target)
+            .count()
+    }
+}
+
+/// Sequences padded on the right to the longest, on the host.
+///
+/// Padding is token 0 and no target. It stands after every real token, and all mixers are causal, so it changes nothing
+/// before it (method, section 2.6).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    seq: usize,
+    tokens: Vec<i32>,
+    targets: Vec<bool>,
+    real_tokens: usize,
+}
+
+/// Batch lengths are rounded up to this, so that a GPU meets few distinct shapes.
+const SEQ_GRID: usize = 16;
+
+impl Batch {
+    /// Pads `examples` to the longest of them, rounded up to 16, but not beyond `seq_limit` tokens.
+    pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, seq_limit: usize) -> Self {
+        let examples: Vec<_> = examples.into_iter().collect();
+        let longest = examples
+            .iter()
+            .map(|example| example.ids.len())
+            .max()
+            .unwrap_or(0);
+        let seq = longest
+            .next_multiple_of(SEQ_GRID)
+            .min(seq_limit.max(longest));
+        let mut batch = Self {
+            seq,
+            tokens: vec![0; seq * examples.len()],
+            targets: vec![false; seq * examples.len()],
+            real_tokens: 0,
+        };
+        for (row, example) in examples.iter().enumerate() {
+            let start = row * seq;
+            for (t, (id, target)) in example.ids.iter().zip(&example.targets).enumerate() {
+                batch.tokens[start + t] = *id as i32;
+                batch.targets[start + t] = *target;
+            }
+            batch.real_tokens += example.ids.len();
+        }
+        batch
+    }
+
+    /// Sequences.
+    pub fn rows(&self) -> usize {
+        if self.seq == 0 {
+            0
+        } else {
+            self.tokens.len() / self.seq
+        }
+    }
+
+    /// Padded length.
+    pub fn seq(&self) -> usize {
+        self.seq
+    }
+
+    /// Tokens that are not padding.
+    pub fn real_tokens(&self) -> usize {
+        self.real_tokens
+    }
+
+    /// The token at `t` of `row`.
+    pub fn token(&self, row: usize, t: usize) -> i32 {
+        self.tokens[row * self.seq + t]
+    }
+
+    /// Whether the token at `t` of `row` is a target.
+    pub fn is_target(&self, row: usize, t: usize) -> bool {
+        self.targets[row * self.seq + t]
+    }
+
+    /// Targets with a token before them.
+    pub fn target_count(&self) -> usize {
+        (0..self.rows())
+            .map(|row| (1..self.seq).filter(|t| self.is_target(row, *t)).count())
+            .sum()
+    }
+
+    /// Token ids, `[batch, seq]`.
+    pub fn tokens<B: Backend>(&self, device: &B::Device) -> Tensor<B, 2, Int> {
+        Tensor::from_data(
+            TensorData::new(self.tokens.clone(), [self.rows(), self.seq]),
+            device,
+        )
+    }
+}
+
+/// Endless order of micro-batches: sequences of like length together, batches shuffled, a new shuffle each pass.
+///
+/// Equal seeds give equal orders; a pass takes each example once (the last, short batch is filled up from the pass's start).
+#[derive(Debug, Clone)]
+pub struct BatchOrder {
+    lengths: Vec<usize>,
+    batch_size: usize,
+    rng: ChaCha8Rng,
+    pending: Vec<Vec<usize>>,
+}
+
+/// Batches among which sequences are sorted by length: enough to save padding, few enough to keep the order random.
+const BATCHES_IN_BUCKET: usize = 16;
+
+impl BatchOrder {
+    /// Order over examples of the given lengths.
+    pub fn new(lengths: Vec<usize>, batch_size: usize, seed: u64) -> Self {
+        Self {
+            lengths,
+            batch_size: batch_size.max(1),
+            rng: ChaCha8Rng::seed_from_u64(seed),
+            pending: Vec::new(),
+        }
+    }
+
+    /// Indices of the next micro-batch; empty when there are no examples.
+    pub fn next_batch(&mut self) -> Vec<usize> {
+        if self.pending.is_empty() && !self.lengths.is_empty() {
+            self.refill();
+        }
+        self.pending.pop().unwrap_or_default()
+    }
+
+    fn refill(&mut self) {
+        let mut order: Vec<usize> = (0..self.lengths.len()).collect();
+        order.shuffle(&mut self.rng);
+        let short = order.len().next_multiple_of(self.batch_size) - order.len();
+        for filler in 0..short {
+            order.push(order[filler % self.lengths.len()]);
+        }
+        for bucket in order.chunks_mut(self.batch_size * BATCHES_IN_BUCKET) {
+            bucket.sort_by_key(|index| self.lengths[*index]);
+        }
+        self.pending = order
+            .chunks(self.batch_size)
+            .map(<[usize]>::to_vec)
+            .collect();
+        self.pending.shuffle(&mut self.rng);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(length: usize) -> Example {
+        Example {
+            ids: (1..=length as u32).collect(),
+            targets: (0..length).map(|t| t >= 2).collect(),
+        }
+    }
+
+    #[test]
+    fn rows_are_padded_on_the_right_without_targets() {
+        let (short, long) = (example(3), example(5));
+        let batch = Batch::new([&short, &long], 5);
+        assert_eq!((batch.rows(), batch.seq(), batch.real_tokens()), (2, 5, 8));
+        assert_eq!(
+            (0..5).map(|t| batch.token(0, t)).collect::<Vec<_>>(),
+            [1, 2, 3, 0, 0]
+        );
+        assert_eq!(
+            (0..5).map(|t| batch.is_target(0, t)).collect::<Vec<_>>(),
+            [false, false, true, false, false]
+        );
+        assert_eq!(batch.target_count(), 1 + 3);
+        assert_eq!(Batch::new([&short, &long], 64).seq(), 16);
+    }
+
+    #[test]
+    fn an_example_without_a_target_is_dropped() {
+        assert_eq!(example(5).truncated(2), None);
+        assert_eq!(
+            example(5)
+                .truncated(4)
+                .map(|example| example.target_count()),
+            Some(2)
+        );
+    }
+
+    #[test]
+    fn a_pass_takes_every_example_and_equal_seeds_agree() {
+        let lengths: Vec<usize> = (0..37).map(|i| 3 + i % 11).collect();
+        let mut order = BatchOrder::new(lengths.clone(), 4, 9);
+        let mut again = BatchOrder::new(lengths, 4, 9);
+        let mut seen = vec![0; 37];
+        for _ in 0..10 {
+            let batch = order.next_batch();
+            assert_eq!(batch, again.next_batch());
+            assert_eq!(batch.len(), 4);
+            batch.into_iter().for_each(|index| seen[index] += 1);
+        }
+        assert!(seen.iter().all(|count| (1..=2).contains(count)), "{seen:?}");
+        assert!(BatchOrder::new(Vec::new(), 4, 9).next_batch().is_empty());
+    }
+}
