@@ -1,0 +1,63 @@
+//! What a backend has to offer for the operations of this crate.
+
+use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
+use crate::ssd::{self, SsdOperands, SsdProblem};
+use burn::tensor::{backend::Backend, ops::FloatTensor};
+
+/// What a state-space operation returns.
+#[derive(Clone, Debug)]
+pub struct StateSpaceOutput<B: Backend> {
+    /// Output, shaped like the input.
+    pub y: FloatTensor<B>,
+    /// State after the last step.
+    pub last_state: FloatTensor<B>,
+    /// States at chunk boundaries for the backward pass; the layout is the backend's own.
+    pub saved: Option<FloatTensor<B>>,
+}
+
+/// A burn backend that can run the operations of this crate.
+///
+/// The default bodies are the references: plain tensor operations that run anywhere. A backend
+/// overrides what it can do faster. The methods take primitives whose shapes the public functions
+/// have checked; call those functions, not these methods.
+pub trait SsmBackend: Backend {
+    /// Forward of [`selective_scan`](crate::selective_scan()). `save` asks for what
+    /// the backward pass wants to find in [`StateSpaceOutput::saved`].
+    fn selective_scan_forward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &SelectiveScanProblem,
+        _save: bool,
+    ) -> StateSpaceOutput<Self> {
+        selective_scan::reference::forward::<Self>(operands, reset, problem)
+    }
+
+    /// Forward of [`ssd`](crate::ssd()). `save` as in the selective scan.
+    fn ssd_forward(
+        operands: SsdOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &SsdProblem,
+        _save: bool,
+    ) -> StateSpaceOutput<Self> {
+        ssd::reference::forward::<Self>(operands, reset, problem)
+    }
+
+    /// Forward of [`causal_conv1d`](crate::causal_conv1d()), without the window.
+    fn causal_conv1d_forward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &CausalConv1dProblem,
+    ) -> FloatTensor<Self> {
+        causal_conv1d::reference::forward::<Self>(operands, reset, problem)
+    }
+
+    /// Forward of [`gated_rms_norm`](crate::gated_rms_norm()).
+    fn gated_rms_norm_forward(
+        operands: GatedRmsNormOperands<Self>,
+        problem: &GatedRmsNormProblem,
+    ) -> FloatTensor<Self> {
+        gated_rms_norm::reference::forward::<Self>(operands, problem)
+    }
+}
