@@ -130,13 +130,18 @@ pub struct TimedEvent {
 impl TimedEvent {
     /// The event, now.
     pub fn now(event: Event) -> Self {
+        Self {
+            time_ms: Self::now_ms(),
+            event,
+        }
+    }
+
+    /// Milliseconds since the Unix epoch, now.
+    pub fn now_ms() -> u64 {
         let since = std::time::SystemTime::now()
             .duration_since(std::time::UNIX_EPOCH)
             .unwrap_or_default();
-        Self {
-            time_ms: u64::try_from(since.as_millis()).unwrap_or(u64::MAX),
-            event,
-        }
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }
 

@@ -1,0 +1,125 @@
+//! The run as plain lines, for pipes, logs and `--no-tui`.
+use std::io::Write;
+
+use super::app::{duration, evaluated_line, percent, stage_label};
+use crate::run::{Event, TimedEvent};
+
+/// Writes one line an event; of the steps, the first, the last and some between.
+pub struct PlainLines<W: Write> {
+    out: W,
+    steps: usize,
+    last_step_ms: u64,
+}
+
+/// Least time between two step lines.
+const STEP_LINE_MS: u64 = 5000;
+
+impl<W: Write> PlainLines<W> {
+    /// Writes to `out`; a closed pipe is ignored.
+    pub fn new(out: W) -> Self {
+        Self {
+            out,
+            steps: 0,
+            last_step_ms: 0,
+        }
+    }
+
+    /// Writes what the event says.
+    pub fn apply(&mut self, timed: &TimedEvent) {
+        if let Some(line) = self.line(timed) {
+            // Nothing is lost when nobody reads: the log has every event.
+            let _ = writeln!(self.out, "{line}");
+        }
+    }
+
+    fn line(&mut self, timed: &TimedEvent) -> Option<String> {
+        Some(match &timed.event {
+            Event::RunStarted {
+                name,
+                teacher,
+                teacher_size,
+                backend,
+                stages,
+                is_resumed,
+                ..
+            } => format!(
+                "{} {name}: teacher {teacher} ({} layers, {:.2} M parameters), {} stages, backend {backend}",
+                if *is_resumed { "resuming" } else { "running" },
+                teacher_size.n_layers,
+                teacher_size.parameters as f64 / 1e6,
+                stages.len(),
+            ),
+            Event::StageStarted {
+                arm,
+                attention_ratio,
+                stage,
+                steps,
+            } => {
+                self.steps = *steps;
+                self.last_step_ms = 0;
+                format!(
+                    "{arm} {}: {steps} steps",
+                    stage_label(*attention_ratio, *stage)
+                )
+            }
+            Event::Step {
+                step,
+                loss,
+                ce,
+                kl,
+                margin,
+                accuracy,
+                lr,
+                grad_norm,
+                tokens_per_s,
+                ..
+            } => {
+                let is_due = timed.time_ms.saturating_sub(self.last_step_ms) >= STEP_LINE_MS;
+                if !(is_due || *step == self.steps) {
+                    return None;
+                }
+                self.last_step_ms = timed.time_ms;
+                let mut line = format!("  step {step}/{}: loss {loss:.4}", self.steps);
+                for (name, value) in [("ce", ce), ("kl", kl), ("margin", margin)] {
+                    if let Some(value) = value {
+                        line += &format!(", {name} {value:.4}");
+                    }
+                }
+                if let Some(accuracy) = accuracy {
+                    line += &format!(", accuracy {} %", percent(*accuracy));
+                }
+                line + &format!(
+                    ", lr {lr:.2e}, grad norm {grad_norm:.3}, {tokens_per_s:.0} tokens/s"
+                )
+            }
+            Event::Evaluated {
+                arm,
+                attention_ratio,
+                stage,
+                perplexity,
+                perplexity_ratio,
+                tasks,
+                ..
+            } => evaluated_line(
+                arm,
+                *attention_ratio,
+                *stage,
+                *perplexity,
+                *perplexity_ratio,
+                tasks,
+            ),
+            Event::StageFinished {
+                checkpoint,
+                wall_ms: 0,
+            } => format!("  reusing {checkpoint}"),
+            Event::StageFinished {
+                checkpoint,
+                wall_ms,
+            } => format!("  saved {checkpoint} after {}", duration(*wall_ms)),
+            Event::Note { text } => text.clone(),
+            Event::RunInterrupted => "interrupted".into(),
+            Event::RunFailed { message } => format!("failed: {message}"),
+            Event::RunFinished { .. } => "finished".into(),
+        })
+    }
+}
