@@ -1,1 +1,4 @@
-//! Workspace tests.
+//! Workspace tests: one binary, so that two cores link once.
+mod cli;
+mod dashboard;
+mod recipes;

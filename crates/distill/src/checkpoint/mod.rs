@@ -1,1 +1,7 @@
-//! Placeholder: filled in by a following commit.
+//! Files and folders that are whole or absent: written beside, fsynced, renamed.
+mod atomic;
+mod hash;
+
+pub use atomic::write_atomically;
+pub use hash::file_sha256;
+pub(crate) use hash::hex;

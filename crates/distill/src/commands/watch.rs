@@ -1,11 +1,43 @@
-//! `watch`.
+//! `watch`: follows a run from its log.
+use std::io::IsTerminal;
+use std::time::Duration;
+
 use crate::cli::WatchArgs;
 use crate::commands::Outcome;
+use crate::dashboard::{self, PlainLines};
+use crate::run::{Event, LogReader, RunFolder, TimedEvent};
 
-/// Runs the verb.
+/// Time between two looks at the log without a dashboard.
+const POLL: Duration = Duration::from_millis(500);
+
+/// Shows the run until the user leaves; without a terminal, until the run ends.
 ///
 /// # Errors
-/// Always: not built yet.
-pub fn run(_args: WatchArgs) -> anyhow::Result<Outcome> {
-    anyhow::bail!("`watch` is not built yet")
+/// [`DistillError::NotARun`](crate::DistillError::NotARun) for another folder, or an unreadable log.
+pub fn run(args: WatchArgs) -> anyhow::Result<Outcome> {
+    RunFolder::manifest(&args.run)?;
+    let mut reader = LogReader::open(&args.run)?;
+    if !args.no_tui && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
+        // A finished run stays on the screen until the user leaves.
+        dashboard::show(|| Ok(Some(reader.poll()?)), |_| true, true)?;
+        return Ok(Outcome::Done);
+    }
+    let mut lines = PlainLines::new(std::io::stdout().lock());
+    loop {
+        let events = reader.poll()?;
+        for event in &events {
+            lines.apply(event);
+        }
+        if events.last().is_some_and(is_last) {
+            return Ok(Outcome::Done);
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+fn is_last(event: &TimedEvent) -> bool {
+    matches!(
+        event.event,
+        Event::RunFinished { .. } | Event::RunInterrupted | Event::RunFailed { .. }
+    )
 }

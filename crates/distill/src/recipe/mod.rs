@@ -61,9 +61,14 @@ fn default_seed() -> u64 {
     42
 }
 
-/// The recipe that `sweep` runs when none is given.
-pub const DEFAULT_RECIPE: &str = include_str!("../../../../experiments/tiny-mamba2-sweep.toml");
-/// What errors call [`DEFAULT_RECIPE`].
+/// The recipe that `sweep` runs when none is given, by the mixer asked for (Mamba2 when none is).
+pub fn default_recipe(mixer: Option<MixerKind>) -> &'static str {
+    match mixer {
+        Some(MixerKind::Mamba1) => include_str!("../../../../experiments/tiny-mamba1-sweep.toml"),
+        _ => include_str!("../../../../experiments/tiny-mamba2-sweep.toml"),
+    }
+}
+/// What errors call the [`default_recipe`].
 pub const DEFAULT_RECIPE_NAME: &str = "(built in)";
 
 impl Recipe {
@@ -99,22 +104,33 @@ pub fn parse_table<T: serde::de::DeserializeOwned>(
     name: &str,
     overrides: &[String],
 ) -> Result<T, DistillError> {
-    let syntax = |message: String| DistillError::RecipeSyntax {
-        recipe: name.into(),
-        message,
-    };
+    let syntax = |error: toml::de::Error| syntax_error(text, name, &error);
     // First as it stands: only then do errors carry line and column.
-    let parsed: T =
-        toml::from_str(text).map_err(|error| syntax(error.to_string().trim_end().into()))?;
+    let parsed: T = toml::from_str(text).map_err(syntax)?;
     if overrides.is_empty() {
         return Ok(parsed);
     }
-    let mut table: toml::Table = toml::from_str(text).map_err(|error| syntax(error.to_string()))?;
+    let mut table: toml::Table = toml::from_str(text).map_err(syntax)?;
     apply_overrides(&mut table, overrides)?;
     table
         .try_into()
         .map_err(|error: toml::de::Error| DistillError::Override {
             argument: overrides.join("` `--set "),
-            reason: error.to_string().trim_end().replace('\n', ", "),
+            reason: error.message().into(),
         })
+}
+
+/// One line: the parser's message, with the line and what stands there.
+fn syntax_error(text: &str, name: &str, error: &toml::de::Error) -> DistillError {
+    let message = error.message().trim_end().replace('\n', ", ");
+    let place = error.span().filter(|span| span.start > 0).map(|span| {
+        let before = text.get(..span.start).unwrap_or(text);
+        let number = before.matches('\n').count() + 1;
+        let line = text.lines().nth(number - 1).unwrap_or("").trim();
+        format!("line {number} (`{line}`): ")
+    });
+    DistillError::RecipeSyntax {
+        recipe: name.into(),
+        message: place.unwrap_or_default() + &message,
+    }
 }

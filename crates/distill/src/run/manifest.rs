@@ -59,10 +59,7 @@ impl Manifest {
 /// Hash of a plan's JSON, hexadecimal.
 fn plan_sha256(plan: &Plan) -> String {
     let json = serde_json::to_vec(plan).expect("a plan holds only numbers, strings and lists");
-    Sha256::digest(&json)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    crate::checkpoint::hex(&Sha256::digest(&json))
 }
 
 /// Commit of the working directory's repository, read from `.git` without running anything.

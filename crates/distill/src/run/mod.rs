@@ -1,12 +1,16 @@
 //! A run: its folder, its append-only log of [`Event`]s, its manifest, and how it is asked to stop.
 mod event;
+mod folder;
 mod log;
 mod manifest;
 mod reader;
+mod state;
 mod stop;
 
 pub use event::{Event, EventSink, ModelSize, TimedEvent};
+pub use folder::RunFolder;
 pub use log::{EventLog, Tee};
 pub use manifest::{Manifest, Versions};
 pub use reader::LogReader;
+pub use state::{FinishedStage, RunState, Scores};
 pub use stop::StopFlag;

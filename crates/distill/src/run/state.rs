@@ -1,0 +1,65 @@
+//! `state.json`: what is finished, rewritten whole after each stage.
+use serde::{Deserialize, Serialize};
+
+use crate::recipe::StageKind;
+
+/// What was measured of a model.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scores {
+    /// Perplexity on the held-out replies.
+    pub perplexity: f64,
+    /// Exact match by task name, 0 to 1.
+    pub tasks: Vec<(String, f64)>,
+    /// Decode speed at batch 1, tokens a second.
+    pub tokens_per_s: Option<f64>,
+    /// Decode state of one sequence at 4096 tokens.
+    pub state_bytes: usize,
+    /// Layers that keep attention.
+    pub attn_layers: usize,
+}
+
+/// A stage that is done, measured and on disk.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FinishedStage {
+    /// Arm of the sweep.
+    pub arm: String,
+    /// Share of layers that keep attention, as asked for.
+    pub attention_ratio: f64,
+    /// Which stage.
+    pub stage: StageKind,
+    /// Checkpoint folder, relative to the run folder.
+    pub checkpoint: String,
+    /// Hash of its `model.safetensors`.
+    pub sha256: String,
+    /// What was measured.
+    pub scores: Scores,
+}
+
+/// What is finished.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunState {
+    /// The teacher, once measured.
+    pub teacher: Option<Scores>,
+    /// Stages in the order in which they finished.
+    pub finished: Vec<FinishedStage>,
+}
+
+impl RunState {
+    /// File name in the run folder.
+    pub const FILE: &'static str = "state.json";
+
+    /// The record of a stage, if it is finished.
+    pub fn find(
+        &self,
+        arm: &str,
+        attention_ratio: f64,
+        stage: StageKind,
+    ) -> Option<&FinishedStage> {
+        self.finished.iter().find(|done| {
+            done.arm == arm && done.attention_ratio == attention_ratio && done.stage == stage
+        })
+    }
+}

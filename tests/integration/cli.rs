@@ -1,0 +1,74 @@
+//! The command line from outside: help, exit codes, one-line errors.
+use assert_cmd::Command;
+
+/// The binary, in an empty folder.
+fn distill(dir: &std::path::Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    command
+        .current_dir(dir)
+        .env("NO_COLOR", "1")
+        .env("COLUMNS", "100");
+    command
+}
+
+fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+    let dir = tempfile::tempdir().unwrap();
+    let output = distill(dir.path()).args(arguments).output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    (
+        output.status.code(),
+        text(output.stdout),
+        text(output.stderr),
+    )
+}
+
+#[test]
+fn help_is_as_agreed() {
+    let (code, stdout, _) = output(&["--help"]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!("help", stdout);
+    let (code, stdout, _) = output(&["sweep", "--help"]);
+    assert_eq!(code, Some(0));
+    insta::assert_snapshot!("help_sweep", stdout);
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    for arguments in [
+        &["--nonsense"][..],
+        &[],
+        &["sweep", "--mixer", "mamba3"],
+        &["sweep", "--recipe", "a.toml", "--out", "x", "--resume", "y"],
+        &["sweep", "--resume", "nowhere"],
+        &["sweep", "--set", "nonsense"],
+        &["sweep", "--set", "sft.stepz=3", "--dry-run"],
+    ] {
+        let (code, stdout, stderr) = output(arguments);
+        assert_eq!(code, Some(2), "{arguments:?}: {stderr}");
+        assert_eq!(stdout, "", "{arguments:?}");
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn missing_recipe_is_one_line_with_1() {
+    let (code, _, stderr) = output(&["sweep", "--recipe", "absent.toml"]);
+    assert_eq!(code, Some(1));
+    insta::assert_snapshot!("missing_recipe", stderr);
+}
+
+#[test]
+fn other_backend_names_the_rebuild() {
+    let other = if distill::backend::NAME == "flex" {
+        "cuda"
+    } else {
+        "flex"
+    };
+    let (code, _, stderr) = output(&["sweep", "--dry-run", "--backend", other]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("hint: rebuild with `cargo build"),
+        "{stderr}"
+    );
+    assert!(stderr.contains(&format!("--features {other}`")), "{stderr}");
+}

@@ -1,0 +1,95 @@
+//! Every recipe that ships parses; every recipe that should not parse says why.
+use std::path::{Path, PathBuf};
+
+use distill::recipe::{Plan, Recipe};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn recipes(folder: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(root().join(folder))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "toml")
+        })
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no recipe in {folder}");
+    files
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap().to_string_lossy().into_owned()
+}
+
+fn plan(path: &Path) -> Result<Plan, distill::DistillError> {
+    let text = std::fs::read_to_string(path).unwrap();
+    Recipe::parse(&text, &name(path), &[]).and_then(|recipe| Plan::resolve(&recipe, &name(path)))
+}
+
+#[test]
+fn shipped_recipes_resolve() {
+    for path in recipes("experiments")
+        .into_iter()
+        .chain(recipes("tests/recipes/valid"))
+    {
+        if name(&path).contains("pretrain") {
+            continue;
+        }
+        if let Err(error) = plan(&path) {
+            panic!("{}: {error}", path.display());
+        }
+    }
+}
+
+#[test]
+fn shipped_sweeps_are_called_after_their_file() {
+    for path in recipes("experiments")
+        .iter()
+        .filter(|path| name(path).ends_with("-sweep.toml"))
+    {
+        assert_eq!(
+            plan(path).unwrap().name,
+            path.file_stem().unwrap().to_string_lossy()
+        );
+    }
+}
+
+#[test]
+fn wrong_recipes_name_file_field_and_cure() {
+    for path in recipes("tests/recipes/invalid") {
+        let error = plan(&path).expect_err(&name(&path));
+        assert_eq!(error.exit_code(), 2);
+        let stem = path.file_stem().unwrap().to_string_lossy().into_owned();
+        insta::assert_snapshot!(format!("invalid_{stem}"), error.to_string());
+    }
+}
+
+#[test]
+fn plans_survive_the_round_trip() {
+    for path in recipes("tests/recipes/valid") {
+        let plan = plan(&path).unwrap();
+        let json = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<Plan>(&json).unwrap(), plan);
+    }
+}
+
+#[test]
+fn ratios_and_controls_become_arms() {
+    let plan = plan(&root().join("tests/recipes/valid/full.toml")).unwrap();
+    let arms: Vec<_> = plan
+        .arms
+        .iter()
+        .map(|arm| (arm.name.as_str(), arm.is_chained, arm.rungs.len()))
+        .collect();
+    // The sub-step at 75 % comes first in the chain.
+    assert_eq!(
+        arms,
+        [("chain", true, 3), ("control-random-mixer", false, 1)]
+    );
+    assert_eq!(plan.arms[0].rungs[0].attention_ratio, 0.75);
+    assert_eq!(plan.stages().count(), 1 + 3 + 3 + 1);
+}
