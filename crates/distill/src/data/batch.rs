@@ -78,7 +78,7 @@ impl Batch {
 
     /// Sequences.
     pub fn rows(&self) -> usize {
-        if self.seq == 0 {
+        if self.tokens.is_empty() {
             0
         } else {
             self.tokens.len() / self.seq

@@ -1,14 +1,21 @@
-//! Training and evaluation data: prompts, teacher replies, chats, preference pairs and batches.
+//! Training and evaluation data: prompts, teacher replies, chats, preference pairs, text and batches.
 
 pub mod batch;
-pub mod brown;
+pub mod builtin;
+pub mod chat;
 pub mod filter;
 pub mod jsonl;
+pub mod preference;
 pub mod prompts;
+mod records;
+mod split;
+pub mod text;
 mod words;
 
 pub use batch::{Batch, BatchOrder, Example};
-pub use brown::brown_text;
+pub use chat::Chat;
 pub use filter::{Rejected, ReplyFilter};
 pub use jsonl::ReplyRecord;
+pub use preference::{Preference, PreferenceExample};
 pub use prompts::{PromptKind, Prompts};
+pub use split::split;
