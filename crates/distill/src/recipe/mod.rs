@@ -15,6 +15,7 @@ use crate::error::DistillError;
 
 pub use data::{DataTable, EvalTable};
 pub use overrides::apply_overrides;
+pub(crate) use plan::init_name;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };

@@ -3,7 +3,7 @@ use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-use super::{Event, EventSink, TimedEvent};
+use super::{Event, EventSink, StopFlag, TimedEvent};
 use crate::error::DistillError;
 
 /// The writer of `events.jsonl`.
@@ -51,18 +51,18 @@ impl EventLog {
         })
     }
 
-    /// Appends one event; a failure is kept for [`EventLog::check`].
-    pub fn append(&mut self, event: &TimedEvent) {
-        if self.failure.is_some() {
-            return;
+    /// Appends one event and returns whether that went well; the failure is kept for [`EventLog::check`].
+    pub fn append(&mut self, event: &TimedEvent) -> bool {
+        if self.failure.is_none() {
+            let result = serde_json::to_vec(event)
+                .map_err(std::io::Error::other)
+                .and_then(|mut line| {
+                    line.push(b'\n');
+                    self.file.write_all(&line)
+                });
+            self.failure = result.err();
         }
-        let result = serde_json::to_vec(event)
-            .map_err(std::io::Error::other)
-            .and_then(|mut line| {
-                line.push(b'\n');
-                self.file.write_all(&line)
-            });
-        self.failure = result.err();
+        self.failure.is_none()
     }
 
     /// Whether everything so far was written; called between steps and stages, so that a full disk ends a run.
@@ -81,16 +81,18 @@ impl EventLog {
     }
 }
 
-/// Writes every event to the log and hands it on to a watcher, such as the dashboard's channel.
+/// Writes every event to the log and hands it on to a watcher, such as the dashboard's feed. A log that cannot be
+/// written stops the run.
 pub struct Tee<'a> {
     log: EventLog,
+    stop: StopFlag,
     watcher: &'a mut dyn FnMut(&TimedEvent),
 }
 
 impl<'a> Tee<'a> {
     /// Joins a log and a watcher.
-    pub fn new(log: EventLog, watcher: &'a mut dyn FnMut(&TimedEvent)) -> Self {
-        Self { log, watcher }
+    pub fn new(log: EventLog, stop: StopFlag, watcher: &'a mut dyn FnMut(&TimedEvent)) -> Self {
+        Self { log, stop, watcher }
     }
 
     /// As [`EventLog::check`].
@@ -105,7 +107,9 @@ impl<'a> Tee<'a> {
 impl EventSink for Tee<'_> {
     fn emit(&mut self, event: Event) {
         let event = TimedEvent::now(event);
-        self.log.append(&event);
+        if !self.log.append(&event) {
+            self.stop.stop();
+        }
         (self.watcher)(&event);
     }
 }

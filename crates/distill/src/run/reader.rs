@@ -74,7 +74,7 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::run::{Event, EventSink, Tee};
+    use crate::run::{Event, EventSink, StopFlag, Tee};
 
     fn note(text: &str) -> Event {
         Event::Note { text: text.into() }
@@ -85,7 +85,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut seen = 0;
         let mut watcher = |_: &TimedEvent| seen += 1;
-        let mut sink = Tee::new(EventLog::open(dir.path()).unwrap(), &mut watcher);
+        let mut sink = Tee::new(
+            EventLog::open(dir.path()).unwrap(),
+            StopFlag::new(),
+            &mut watcher,
+        );
         sink.emit(note("one"));
         sink.check().unwrap();
         assert_eq!(seen, 1);
@@ -99,7 +103,12 @@ mod tests {
         assert_eq!(reader.poll().unwrap().len(), 1);
 
         let mut watcher = |_: &TimedEvent| {};
-        Tee::new(EventLog::open(dir.path()).unwrap(), &mut watcher).emit(note("two"));
+        Tee::new(
+            EventLog::open(dir.path()).unwrap(),
+            StopFlag::new(),
+            &mut watcher,
+        )
+        .emit(note("two"));
         let events = reader.poll().unwrap();
         assert_eq!(events.len(), 1);
         assert_eq!(events[0].event, note("two"));

@@ -2,6 +2,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::dashboard::app::percent;
+use crate::recipe::{Plan, StageKind, init_name};
+use crate::run::RunState;
 
 /// What a row is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,6 +45,76 @@ pub struct SweepRow {
     /// Decode state of one sequence at 4096 tokens.
     pub state_bytes: usize,
 }
+
+/// The rows of a run: teacher, main arm, controls. Ratios that were not finished are left out.
+pub(super) fn rows(plan: &Plan, state: &RunState, n_layers: usize) -> Vec<SweepRow> {
+    let teacher_perplexity = state.teacher.as_ref().map(|scores| scores.perplexity);
+    let teacher = state.teacher.as_ref().map(|scores| SweepRow {
+        kind: RowKind::Teacher,
+        arm: "teacher".into(),
+        init: None,
+        attention_ratio: 1.0,
+        attn_layers: scores.attn_layers,
+        n_layers,
+        distillation: None,
+        sft: None,
+        dpo: None,
+        tasks: scores.tasks.clone(),
+        tokens_per_s: scores.tokens_per_s,
+        state_bytes: scores.state_bytes,
+    });
+    let students = plan
+        .arms
+        .iter()
+        .flat_map(|arm| arm.rungs.iter().map(move |rung| (arm, rung)));
+    let students = students.filter_map(|(arm, rung)| {
+        let find = |kind| {
+            state
+                .find(&arm.name, rung.attention_ratio, kind)
+                .map(|done| &done.scores)
+        };
+        let perplexity_ratio = |kind| {
+            find(kind)
+                .zip(teacher_perplexity)
+                .map(|(scores, teacher)| scores.perplexity / teacher)
+        };
+        let last = rung
+            .stages
+            .iter()
+            .rev()
+            .find_map(|stage| find(stage.kind))?;
+        Some(SweepRow {
+            kind: if arm.is_chained {
+                RowKind::Chain
+            } else {
+                RowKind::Control
+            },
+            arm: arm.name.clone(),
+            init: Some(init_name(arm.init).into()),
+            attention_ratio: rung.attention_ratio,
+            attn_layers: last.attn_layers,
+            n_layers,
+            distillation: perplexity_ratio(StageKind::Distillation),
+            sft: perplexity_ratio(StageKind::Sft),
+            dpo: perplexity_ratio(StageKind::Dpo),
+            tasks: last.tasks.clone(),
+            tokens_per_s: last.tokens_per_s,
+            state_bytes: last.state_bytes,
+        })
+    });
+    teacher.into_iter().chain(students).collect()
+}
+
+/// The final table with its legend, as a Markdown page.
+pub fn markdown_report(plan: &Plan, rows: &[SweepRow]) -> String {
+    format!("# {}\n\n{}\n{LEGEND}\n", plan.name, markdown_table(rows))
+}
+
+/// What the columns of the table mean.
+pub const LEGEND: &str = "\
+distil, sft, dpo: perplexity over the teacher's after that stage. Tasks: exact match after the last stage.
+state @4k: decode state of one sequence at 4096 tokens. Rows with an initialisation are controls: distillation only,
+straight from the init model, at the budget of one distillation stage of the main arm.";
 
 impl SweepRow {
     fn cells(&self, task_names: &[String]) -> Vec<String> {

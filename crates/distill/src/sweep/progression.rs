@@ -1,0 +1,287 @@
+//! Ratio after ratio, each from the last: the order of a sweep and its resumption.
+use std::path::PathBuf;
+use std::time::Instant;
+
+use super::Workshop;
+use super::report::{SweepRow, rows};
+use crate::dashboard::app::percent;
+use crate::error::DistillError;
+use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
+use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, StopFlag, Tee};
+
+/// How a sweep ended when nothing failed.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SweepOutcome {
+    /// Every stage is done; the final table.
+    Finished(Vec<SweepRow>),
+    /// Stopped by the user; finished stages are on disk.
+    Interrupted,
+}
+
+/// Runs every stage of the plan that the run folder does not hold yet.
+///
+/// The main arm is a chain: a ratio starts from the model that the ratio before left after its last stage but DPO
+/// (method, section 4.1), all tensors carried forward. Each ratio of a control arm starts from the init model.
+///
+/// # Errors
+/// Whatever a stage, a measure or the disk says; finished stages stay.
+pub fn run_sweep<W: Workshop>(
+    plan: &Plan,
+    folder: &RunFolder,
+    workshop: &mut W,
+    events: &mut Tee,
+    stop: &StopFlag,
+) -> anyhow::Result<SweepOutcome> {
+    let mut sweep = Sweep {
+        plan,
+        folder,
+        workshop,
+        events,
+        stop,
+        state: folder.state()?,
+    };
+    if !sweep.run()? {
+        // A log that cannot be written stops the run too, and is the better thing to report.
+        sweep.events.check()?;
+        sweep.events.emit(Event::RunInterrupted);
+        return Ok(SweepOutcome::Interrupted);
+    }
+    let rows = rows(plan, &sweep.state, sweep.workshop.teacher_size().n_layers);
+    folder.write_json("report.json", &rows)?;
+    crate::checkpoint::write_atomically(
+        &folder.path().join("report.md"),
+        super::markdown_report(plan, &rows).as_bytes(),
+    )?;
+    events.emit(Event::RunFinished { rows: rows.clone() });
+    events.check()?;
+    Ok(SweepOutcome::Finished(rows))
+}
+
+/// A model that may still be on disk.
+#[derive(Clone)]
+enum Source<M> {
+    Init,
+    Saved(PathBuf),
+    Live(M),
+}
+
+/// A student that may still have to be made.
+#[derive(Clone)]
+enum Student<M> {
+    ToConvert(Source<M>),
+    Ready(Source<M>),
+}
+
+struct Sweep<'a, 'b, W> {
+    plan: &'a Plan,
+    folder: &'a RunFolder,
+    workshop: &'a mut W,
+    events: &'a mut Tee<'b>,
+    stop: &'a StopFlag,
+    state: RunState,
+}
+
+impl<W: Workshop> Sweep<'_, '_, W> {
+    /// Returns whether everything was done.
+    fn run(&mut self) -> anyhow::Result<bool> {
+        let plan = self.plan;
+        self.measure_teacher()?;
+        for arm in &plan.arms {
+            let mut base = Source::Init;
+            for rung in &arm.rungs {
+                let from = if arm.is_chained { base } else { Source::Init };
+                match self.rung(arm, rung, from)? {
+                    Some(next) => base = next,
+                    None => return Ok(false),
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn measure_teacher(&mut self) -> anyhow::Result<()> {
+        let scores = match self.state.teacher.clone() {
+            Some(scores) => scores,
+            None => {
+                let scores = self.workshop.measure_teacher()?;
+                self.state.teacher = Some(scores.clone());
+                self.folder.write_state(&self.state)?;
+                scores
+            }
+        };
+        self.evaluated("teacher", 1.0, None, &scores);
+        Ok(self.events.check()?)
+    }
+
+    /// Runs the stages of one ratio; returns what the next ratio starts from, or `None` if it was stopped.
+    fn rung(
+        &mut self,
+        arm: &ArmPlan,
+        rung: &RungPlan,
+        from: Source<W::Model>,
+    ) -> anyhow::Result<Option<Source<W::Model>>> {
+        let mut student = Student::ToConvert(from);
+        let mut next = student.clone();
+        for (index, stage) in rung.stages.iter().enumerate() {
+            let is_last = index + 1 == rung.stages.len();
+            match self.stage(arm, stage, student, is_last)? {
+                Some(done) => student = Student::Ready(done),
+                None => return Ok(None),
+            }
+            // DPO is a leaf: the chain goes on from what it started from.
+            if stage.kind != StageKind::Dpo {
+                next = student.clone();
+            }
+        }
+        match next {
+            Student::Ready(source) => Ok(Some(source)),
+            Student::ToConvert(from) => Ok(Some(Source::Live(self.converted(
+                arm,
+                rung.attention_ratio,
+                from,
+            )?))),
+        }
+    }
+
+    fn stage(
+        &mut self,
+        arm: &ArmPlan,
+        stage: &StagePlan,
+        student: Student<W::Model>,
+        is_last: bool,
+    ) -> anyhow::Result<Option<Source<W::Model>>> {
+        let name = checkpoint_name(stage);
+        let path = self.folder.path().join(&name);
+        let done = self
+            .state
+            .find(&stage.arm, stage.attention_ratio, stage.kind)
+            .cloned();
+        if done.is_none() && self.stop.is_set() {
+            return Ok(None);
+        }
+        self.events.emit(Event::StageStarted {
+            arm: stage.arm.clone(),
+            attention_ratio: stage.attention_ratio,
+            stage: stage.kind,
+            steps: stage.steps,
+        });
+        if let Some(done) = done {
+            self.check_saved(&done, &path)?;
+            self.evaluated(
+                &stage.arm,
+                stage.attention_ratio,
+                Some(stage.kind),
+                &done.scores,
+            );
+            self.events.emit(Event::StageFinished {
+                checkpoint: name,
+                wall_ms: 0,
+            });
+            return Ok(Some(Source::Saved(path)));
+        }
+        let started = Instant::now();
+        let model = match student {
+            Student::ToConvert(from) => self.converted(arm, stage.attention_ratio, from)?,
+            Student::Ready(source) => self.loaded(source)?,
+        };
+        let trained = if stage.steps == 0 {
+            Some(model)
+        } else {
+            self.workshop
+                .train(self.plan, stage, model, self.events, self.stop)?
+        };
+        self.events.check()?;
+        let Some(model) = trained else {
+            return Ok(None);
+        };
+        let scores = self.workshop.measure(&model, is_last)?;
+        let sha256 = self.workshop.save(&model, stage, &path)?;
+        self.state.finished.push(FinishedStage {
+            arm: stage.arm.clone(),
+            attention_ratio: stage.attention_ratio,
+            stage: stage.kind,
+            checkpoint: name.clone(),
+            sha256,
+            scores: scores.clone(),
+        });
+        self.folder.write_state(&self.state)?;
+        self.evaluated(&stage.arm, stage.attention_ratio, Some(stage.kind), &scores);
+        let wall_ms = u64::try_from(started.elapsed().as_millis())
+            .unwrap_or(u64::MAX)
+            .max(1);
+        self.events.emit(Event::StageFinished {
+            checkpoint: name,
+            wall_ms,
+        });
+        self.events.check()?;
+        Ok(Some(Source::Live(model)))
+    }
+
+    fn check_saved(&mut self, done: &FinishedStage, path: &std::path::Path) -> anyhow::Result<()> {
+        let found = self.workshop.saved_sha256(path)?;
+        if found == done.sha256 {
+            return Ok(());
+        }
+        Err(DistillError::CheckpointHash {
+            path: path.into(),
+            found,
+            expected: done.sha256.clone(),
+        }
+        .into())
+    }
+
+    fn converted(
+        &mut self,
+        arm: &ArmPlan,
+        attention_ratio: f64,
+        from: Source<W::Model>,
+    ) -> anyhow::Result<W::Model> {
+        let from = self.loaded(from)?;
+        self.workshop
+            .convert(&from, self.plan, arm, attention_ratio)
+    }
+
+    fn loaded(&mut self, source: Source<W::Model>) -> anyhow::Result<W::Model> {
+        match source {
+            Source::Init => self.workshop.init_model(),
+            Source::Saved(path) => self.workshop.load(&path),
+            Source::Live(model) => Ok(model),
+        }
+    }
+
+    fn evaluated(
+        &mut self,
+        arm: &str,
+        attention_ratio: f64,
+        stage: Option<StageKind>,
+        scores: &Scores,
+    ) {
+        let teacher = self
+            .state
+            .teacher
+            .as_ref()
+            .map_or(f64::NAN, |teacher| teacher.perplexity);
+        self.events.emit(Event::Evaluated {
+            arm: arm.into(),
+            attention_ratio,
+            stage,
+            perplexity: scores.perplexity,
+            perplexity_ratio: scores.perplexity / teacher,
+            tasks: scores.tasks.clone(),
+            tokens_per_s: scores.tokens_per_s,
+        });
+    }
+}
+
+/// Folder of a stage's checkpoint, relative to the run folder: `checkpoints/chain/12.5-sft`.
+fn checkpoint_name(stage: &StagePlan) -> String {
+    format!(
+        "checkpoints/{}/{}-{}",
+        stage.arm,
+        percent(stage.attention_ratio),
+        stage.kind.name()
+    )
+}
+
+#[cfg(test)]
+mod tests;

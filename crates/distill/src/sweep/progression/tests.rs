@@ -1,0 +1,257 @@
+//! The order of a sweep, with lists of words in place of models.
+use std::path::Path;
+
+use super::*;
+use crate::recipe::Recipe;
+use crate::run::{EventLog, ModelSize, TimedEvent};
+
+/// A model is the list of what was done to it.
+type Words = Vec<String>;
+
+#[derive(Default)]
+struct Fake {
+    trained: Vec<String>,
+    stop_in: Option<(StageKind, f64)>,
+    fail_in: Option<StageKind>,
+}
+
+impl Workshop for Fake {
+    type Model = Words;
+
+    fn teacher_size(&self) -> ModelSize {
+        ModelSize {
+            n_layers: 8,
+            parameters: 1000,
+        }
+    }
+
+    fn init_model(&mut self) -> anyhow::Result<Words> {
+        Ok(vec!["init".into()])
+    }
+
+    fn convert(
+        &mut self,
+        from: &Words,
+        _: &Plan,
+        arm: &ArmPlan,
+        ratio: f64,
+    ) -> anyhow::Result<Words> {
+        let mut to = from.clone();
+        to.push(format!("{:?}:{}", arm.init, percent(ratio)));
+        Ok(to)
+    }
+
+    fn train(
+        &mut self,
+        _: &Plan,
+        stage: &StagePlan,
+        mut student: Words,
+        _: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Option<Words>> {
+        if self.fail_in == Some(stage.kind) {
+            anyhow::bail!("loss is not finite");
+        }
+        if self.stop_in == Some((stage.kind, stage.attention_ratio)) {
+            stop.stop();
+            return Ok(None);
+        }
+        student.push(stage.kind.name().into());
+        self.trained.push(student.join(" "));
+        Ok(Some(student))
+    }
+
+    fn measure(&mut self, model: &Words, with_speed: bool) -> anyhow::Result<Scores> {
+        Ok(Scores {
+            perplexity: model.len() as f64,
+            tasks: vec![("recall".into(), 0.5)],
+            tokens_per_s: with_speed.then_some(10.0),
+            state_bytes: 1024,
+            attn_layers: 4,
+        })
+    }
+
+    fn measure_teacher(&mut self) -> anyhow::Result<Scores> {
+        self.measure(&vec!["a".into(), "b".into()], true)
+    }
+
+    fn save(&mut self, model: &Words, _: &StagePlan, folder: &Path) -> anyhow::Result<String> {
+        std::fs::create_dir_all(folder)?;
+        std::fs::write(folder.join("model.safetensors"), model.join(" "))?;
+        self.saved_sha256(folder)
+    }
+
+    fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String> {
+        Ok(crate::checkpoint::file_sha256(
+            &folder.join("model.safetensors"),
+        )?)
+    }
+
+    fn load(&mut self, folder: &Path) -> anyhow::Result<Words> {
+        let text = std::fs::read_to_string(folder.join("model.safetensors"))?;
+        Ok(text.split(' ').map(Into::into).collect())
+    }
+}
+
+fn plan() -> Plan {
+    let text = r#"
+        name = "fake"
+        [teacher]
+        path = "builtin:tiny"
+        [student]
+        mixer = "mamba2"
+        [sweep]
+        attention_ratios = [0.5, 0.25]
+        stages = ["distillation", "sft", "dpo"]
+        controls = [{ init = "random-mixer", attention_ratios = [0.5, 0.0] }]
+        [data]
+        source = "builtin:tiny"
+        seq_len = 64
+    "#;
+    Plan::resolve(&Recipe::parse(text, "fake.toml", &[]).unwrap(), "fake.toml").unwrap()
+}
+
+fn run(folder: &RunFolder, fake: &mut Fake) -> (anyhow::Result<SweepOutcome>, Vec<Event>) {
+    let mut events = Vec::new();
+    let mut watcher = |event: &TimedEvent| events.push(event.event.clone());
+    let stop = StopFlag::new();
+    let mut tee = Tee::new(
+        EventLog::open(folder.path()).unwrap(),
+        stop.clone(),
+        &mut watcher,
+    );
+    let outcome = run_sweep(&plan(), folder, fake, &mut tee, &stop);
+    (outcome, events)
+}
+
+fn fresh() -> (tempfile::TempDir, RunFolder) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = RunFolder::create(Some(&dir.path().join("run")), "fake").unwrap();
+    (dir, folder)
+}
+
+#[test]
+fn ratios_chain_through_sft_and_controls_start_afresh() {
+    let (_dir, folder) = fresh();
+    let mut fake = Fake::default();
+    let (outcome, events) = run(&folder, &mut fake);
+    assert_eq!(
+        fake.trained,
+        [
+            "init Attention:50 distillation",
+            "init Attention:50 distillation sft",
+            "init Attention:50 distillation sft dpo",
+            // From SFT, not from DPO.
+            "init Attention:50 distillation sft Attention:25 distillation",
+            "init Attention:50 distillation sft Attention:25 distillation sft",
+            "init Attention:50 distillation sft Attention:25 distillation sft dpo",
+            "init RandomMixer:50 distillation",
+            "init RandomMixer:0 distillation",
+        ]
+    );
+    let SweepOutcome::Finished(rows) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    let labels: Vec<_> = rows
+        .iter()
+        .map(|row| (row.arm.as_str(), row.attention_ratio))
+        .collect();
+    assert_eq!(
+        labels,
+        [
+            ("teacher", 1.0),
+            ("chain", 0.5),
+            ("chain", 0.25),
+            ("control-random-mixer", 0.5),
+            ("control-random-mixer", 0.0),
+        ]
+    );
+    // 3 words against the teacher's 2, then 4, then 5.
+    assert_eq!(
+        (rows[1].distillation, rows[1].sft, rows[1].dpo),
+        (Some(1.5), Some(2.0), Some(2.5))
+    );
+    assert_eq!(rows[1].tokens_per_s, Some(10.0));
+    assert!(matches!(events.last(), Some(Event::RunFinished { .. })));
+    assert!(folder.path().join("report.json").is_file());
+    assert!(folder.path().join("report.md").is_file());
+}
+
+#[test]
+fn resumed_sweep_equals_an_uninterrupted_one() {
+    let (_dir, whole) = fresh();
+    let (outcome, _) = run(&whole, &mut Fake::default());
+    let SweepOutcome::Finished(expected) = outcome.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    for kind in [StageKind::Distillation, StageKind::Sft, StageKind::Dpo] {
+        for ratio in [0.5, 0.25] {
+            let (_dir, folder) = fresh();
+            let mut first = Fake {
+                stop_in: Some((kind, ratio)),
+                ..Fake::default()
+            };
+            let (outcome, events) = run(&folder, &mut first);
+            assert_eq!(outcome.unwrap(), SweepOutcome::Interrupted);
+            assert_eq!(events.last(), Some(&Event::RunInterrupted));
+            let mut second = Fake::default();
+            let (outcome, _) = run(&folder, &mut second);
+            assert_eq!(outcome.unwrap(), SweepOutcome::Finished(expected.clone()));
+            assert_eq!(
+                first.trained.len() + second.trained.len(),
+                8,
+                "{kind:?} {ratio}"
+            );
+            let read = |folder: &RunFolder| {
+                std::fs::read(
+                    folder
+                        .path()
+                        .join("checkpoints/chain/25-dpo/model.safetensors"),
+                )
+                .unwrap()
+            };
+            assert_eq!(read(&folder), read(&whole));
+        }
+    }
+}
+
+#[test]
+fn changed_checkpoint_is_refused() {
+    let (_dir, folder) = fresh();
+    run(
+        &folder,
+        &mut Fake {
+            stop_in: Some((StageKind::Sft, 0.25)),
+            ..Fake::default()
+        },
+    )
+    .0
+    .unwrap();
+    let weights = folder
+        .path()
+        .join("checkpoints/chain/50-sft/model.safetensors");
+    std::fs::write(weights, "init something else").unwrap();
+    let error = run(&folder, &mut Fake::default()).0.unwrap_err();
+    assert!(
+        matches!(
+            error.downcast_ref(),
+            Some(DistillError::CheckpointHash { .. })
+        ),
+        "{error}"
+    );
+}
+
+#[test]
+fn failure_keeps_finished_stages() {
+    let (_dir, folder) = fresh();
+    let (outcome, _) = run(
+        &folder,
+        &mut Fake {
+            fail_in: Some(StageKind::Dpo),
+            ..Fake::default()
+        },
+    );
+    assert_eq!(outcome.unwrap_err().to_string(), "loss is not finite");
+    assert_eq!(folder.state().unwrap().finished.len(), 2);
+    assert!(!folder.path().join("report.json").exists());
+}

@@ -1,0 +1,82 @@
+//! What a sweep needs done to models, so that its order can be tested without any.
+use std::path::Path;
+
+use crate::recipe::{ArmPlan, Plan, StagePlan};
+use crate::run::{EventSink, ModelSize, Scores, StopFlag};
+
+/// Converts, trains, measures, saves and loads models for [`run_sweep`](super::run_sweep).
+///
+/// Implemented by `ModelWorkshop` and, with numbers in place of models, by tests.
+pub trait Workshop {
+    /// A model that can be trained; cloning shares its weights.
+    type Model: Clone;
+
+    /// Size of the teacher.
+    fn teacher_size(&self) -> ModelSize;
+
+    /// The model that the first students are made from.
+    ///
+    /// # Errors
+    /// As the implementor says.
+    fn init_model(&mut self) -> anyhow::Result<Self::Model>;
+
+    /// Turns a model into one with `attention_ratio` of its layers kept as attention.
+    ///
+    /// # Errors
+    /// If the ratio cannot be reached from this model.
+    fn convert(
+        &mut self,
+        from: &Self::Model,
+        plan: &Plan,
+        arm: &ArmPlan,
+        attention_ratio: f64,
+    ) -> anyhow::Result<Self::Model>;
+
+    /// Runs a stage; `None` if it was stopped.
+    ///
+    /// # Errors
+    /// As the stage says.
+    fn train(
+        &mut self,
+        plan: &Plan,
+        stage: &StagePlan,
+        student: Self::Model,
+        events: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Option<Self::Model>>;
+
+    /// Measures a student; speed only where asked, it is the same for all stages of a ratio.
+    ///
+    /// # Errors
+    /// As the measures say.
+    fn measure(&mut self, model: &Self::Model, with_speed: bool) -> anyhow::Result<Scores>;
+
+    /// Measures the teacher.
+    ///
+    /// # Errors
+    /// As the measures say.
+    fn measure_teacher(&mut self) -> anyhow::Result<Scores>;
+
+    /// Writes a checkpoint folder, whole or not at all, and returns the hash of its weights.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    fn save(
+        &mut self,
+        model: &Self::Model,
+        stage: &StagePlan,
+        folder: &Path,
+    ) -> anyhow::Result<String>;
+
+    /// Hash of the weights in a checkpoint folder.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String>;
+
+    /// Reads a checkpoint folder.
+    ///
+    /// # Errors
+    /// If it is not a whole checkpoint.
+    fn load(&mut self, folder: &Path) -> anyhow::Result<Self::Model>;
+}
