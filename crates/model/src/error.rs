@@ -68,4 +68,121 @@ pub enum ModelError {
         /// What is wrong with it
         problem: String,
     },
+    /// A configuration says something impossible or unsupported.
+    #[error("{origin}: `{field}` is {found}, expected {expected}")]
+    Config {
+        /// File or object the value was read from
+        origin: String,
+        /// Name of the field
+        field: String,
+        /// What it says
+        found: String,
+        /// What it could say, and the cure
+        expected: String,
+    },
+    /// A file is not what its name says, or is damaged.
+    #[error("`{}`: {field}: {problem} ({cure})", path.display())]
+    Malformed {
+        /// The file
+        path: PathBuf,
+        /// Part of the file that is wrong
+        field: String,
+        /// What is wrong with it
+        problem: String,
+        /// What to do about it
+        cure: &'static str,
+    },
+    /// A tensor has a shape that the configuration does not allow.
+    #[error(
+        "tensor `{key}` has shape {found:?}, the configuration asks for {expected:?} (take \
+         configuration and weights from the same model)"
+    )]
+    Shape {
+        /// Hugging Face key
+        key: String,
+        /// Shape found
+        found: Vec<usize>,
+        /// Shape by the configuration
+        expected: Vec<usize>,
+    },
+    /// The set of tensors is not the one that the configuration asks for.
+    #[error(
+        "the tensors do not fit the configuration: {}{}{} (take configuration and weights from \
+         the same model)",
+        list("missing", missing),
+        list("unknown", unknown),
+        list("given twice", duplicate)
+    )]
+    Keys {
+        /// Keys the configuration asks for and nobody gave
+        missing: Vec<String>,
+        /// Keys given that the configuration has no place for
+        unknown: Vec<String>,
+        /// Keys given more than once
+        duplicate: Vec<String>,
+    },
+    /// An attention ratio that halving cannot reach with this many layers.
+    #[error(
+        "attention ratio {ratio} is out of reach with {n_layers} layers: the ratios are {}",
+        ratios(reachable)
+    )]
+    UnreachableRatio {
+        /// Ratio asked for
+        ratio: f64,
+        /// Layers of the model
+        n_layers: usize,
+        /// Ratios that can be asked for, highest first
+        reachable: Vec<f64>,
+    },
+    /// A conversion that cannot be done.
+    #[error("cannot convert: {thing} is {found}, expected {expected}")]
+    Convert {
+        /// Plan, mixer or other part of the request
+        thing: &'static str,
+        /// What was asked
+        found: String,
+        /// What can be asked, and the cure
+        expected: String,
+    },
+}
+
+/// ` NAME: a, b, c and 3 more;`, or nothing when there is nothing to list.
+fn list(name: &str, keys: &[String]) -> String {
+    const SHOWN: usize = 8;
+    if keys.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{name}: `{}`", keys[..keys.len().min(SHOWN)].join("`, `"));
+    if keys.len() > SHOWN {
+        text.push_str(&format!(" and {} more", keys.len() - SHOWN));
+    }
+    text.push_str("; ");
+    text
+}
+
+fn ratios(reachable: &[f64]) -> String {
+    let texts: Vec<String> = reachable.iter().map(|ratio| format!("{ratio}")).collect();
+    texts.join(", ")
+}
+
+impl ModelError {
+    /// Wraps a failure of the system with the path it concerns.
+    pub(crate) fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+
+    pub(crate) fn config(
+        origin: &str,
+        field: impl Into<String>,
+        found: impl ToString,
+        expected: impl Into<String>,
+    ) -> Self {
+        Self::Config {
+            origin: origin.to_string(),
+            field: field.into(),
+            found: found.to_string(),
+            expected: expected.into(),
+        }
+    }
 }

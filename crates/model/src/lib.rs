@@ -1,11 +1,25 @@
 //! Llama teachers and Mamba/attention hybrids: hold, convert, load, run.
 #![forbid(unsafe_code)]
 
+mod cache;
 mod chat_template;
+mod config;
+mod convert;
 mod error;
+mod hybrid;
+mod layer;
 pub mod load;
+mod mixer;
+mod mlp;
+mod params;
+mod rope;
 mod tokenizer;
 
+pub use cache::{Cache, KvCache, LayerCache, Mamba1State, Mamba2State, decode_state_bytes};
 pub use chat_template::{ChatTemplate, EncodedChat, Message, Role};
+pub use config::{
+    GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
+};
 pub use error::ModelError;
+pub use hybrid::HybridModel;
 pub use tokenizer::Tokenizer;

@@ -1,0 +1,3 @@
+//! From attention to SSM: which layers, and with which weights.
+
+pub(crate) mod init;

@@ -1,0 +1,176 @@
+//! The model: embedding, blocks with attention or SSM mixers, final norm, head.
+
+use burn::module::Module;
+use burn::nn::{Embedding, Linear, RmsNorm};
+use burn::tensor::{Int, Tensor, backend::Backend};
+use kernels::SsmBackend;
+
+use crate::cache::Cache;
+use crate::config::HybridConfig;
+use crate::convert::init::random_value;
+use crate::layer::Block;
+use crate::mixer::AttentionContext;
+use crate::params::{assign, lazy, lazy_linear, lazy_norm, project};
+use crate::rope::{Rotary, frequencies};
+
+/// A Llama-family language model whose layers mix with attention, Mamba1 or Mamba2.
+///
+/// A teacher is a hybrid all of whose layers keep attention.
+#[derive(Module, Debug)]
+pub struct HybridModel<B: Backend> {
+    embed_tokens: Embedding<B>,
+    layers: Vec<Block<B>>,
+    norm: RmsNorm<B>,
+    lm_head: Option<Linear<B>>,
+    config: HybridConfig,
+    frequencies: Vec<f64>,
+}
+
+impl<B: Backend> HybridModel<B> {
+    /// The module tree of `config`; its parameters take no memory until they are used or assigned.
+    pub(crate) fn skeleton(config: &HybridConfig, device: &B::Device) -> Self {
+        let llama = &config.llama;
+        let (vocab_size, d_model) = (llama.vocab_size, llama.d_model);
+        let head = || lazy_linear(d_model, vocab_size, device);
+        Self {
+            embed_tokens: Embedding {
+                weight: lazy([vocab_size, d_model], device),
+            },
+            layers: (0..llama.n_layers)
+                .map(|i| Block::skeleton(config, i, device))
+                .collect(),
+            norm: lazy_norm(d_model, llama.rms_norm_eps, device),
+            lm_head: (!llama.tie_word_embeddings).then(head),
+            config: config.clone(),
+            frequencies: frequencies(llama),
+        }
+    }
+
+    /// The configuration the model was built from.
+    pub fn config(&self) -> &HybridConfig {
+        &self.config
+    }
+
+    /// Number of blocks.
+    pub fn n_layers(&self) -> usize {
+        self.layers.len()
+    }
+
+    /// Where the weights are.
+    pub fn device(&self) -> B::Device {
+        self.norm.gamma.lazy_device()
+    }
+}
+
+impl<B: SsmBackend> HybridModel<B> {
+    /// Random weights from seed 0: normal with deviation 0.02 for projections and embedding, ones
+    /// for norms, and the fresh values of method 2.4 and 2.5 for SSM parameters.
+    ///
+    /// # Panics
+    /// If `config` does not pass [`HybridConfig::validate`].
+    pub fn init(config: &HybridConfig, device: &B::Device) -> Self {
+        Self::init_seeded(config, 0, device)
+    }
+
+    /// As [`init`](Self::init), from `seed`; the same on every backend.
+    ///
+    /// # Panics
+    /// If `config` does not pass [`HybridConfig::validate`].
+    pub fn init_seeded(config: &HybridConfig, seed: u64, device: &B::Device) -> Self {
+        if let Err(error) = config.validate("model configuration") {
+            panic!("{error}");
+        }
+        let model = Self::skeleton(config, device);
+        let d_conv = config.ssm.as_ref().map_or(1, |ssm| ssm.d_conv);
+        assign::<B, _, _>(model, |key, shape| {
+            Ok(random_value(seed, key, shape, d_conv))
+        })
+        .expect("drawing values does not fail")
+    }
+
+    /// Logits `[batch, seq, vocab]` for `tokens` `[batch, seq]`.
+    pub fn forward(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.logits(self.hidden(tokens))
+    }
+
+    /// The residual stream after the final norm, `[batch, seq, d_model]`.
+    pub fn hidden(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.norm.forward(self.run(tokens, None, |_| ()))
+    }
+
+    /// Logits `[batch, seq, vocab]` of a residual stream after the final norm.
+    pub fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
+        if let Some(head) = &self.lm_head {
+            return project(head, hidden);
+        }
+        let [batch, seq, d_model] = hidden.dims();
+        let logits = hidden
+            .reshape([batch * seq, d_model])
+            .matmul(self.embed_tokens.weight.val().transpose());
+        logits.reshape([batch, seq, self.config.llama.vocab_size])
+    }
+
+    /// The residual stream after each block, before the final norm, and the logits.
+    pub fn hidden_states(&self, tokens: Tensor<B, 2, Int>) -> (Vec<Tensor<B, 3>>, Tensor<B, 3>) {
+        let mut states = Vec::with_capacity(self.layers.len());
+        let last = self.run(tokens, None, |x| states.push(x.clone()));
+        let logits = self.logits(self.norm.forward(last));
+        (states, logits)
+    }
+
+    /// An empty cache for `batch` sequences of up to `capacity` tokens; longer ones make it grow.
+    pub fn new_cache(&self, batch: usize, capacity: usize) -> Cache<B> {
+        Cache::new(&self.config, batch, capacity, &self.device())
+    }
+
+    /// Logits `[batch, seq, vocab]` of tokens that continue those in `cache`: a prompt, a part of
+    /// one, or a single token.
+    pub fn forward_cached(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
+        self.logits(self.hidden_cached(tokens, cache))
+    }
+
+    /// As [`hidden`](Self::hidden) for tokens that continue those in `cache`. Taking the logits of
+    /// the last token alone saves memory on long prompts.
+    pub fn hidden_cached(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
+        self.norm.forward(self.run(tokens, Some(cache), |_| ()))
+    }
+
+    fn run(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        mut cache: Option<&mut Cache<B>>,
+        mut after_block: impl FnMut(&Tensor<B, 3>),
+    ) -> Tensor<B, 3> {
+        let seq = tokens.dims()[1];
+        let context = self.attention_context(seq, cache.as_deref_mut(), &tokens.device());
+        let mut x = self.embed_tokens.forward(tokens);
+        for (layer_idx, block) in self.layers.iter().enumerate() {
+            let layer_cache = cache
+                .as_deref_mut()
+                .map(|cache| &mut cache.layers[layer_idx]);
+            x = block.forward(x, context.as_ref(), layer_cache);
+            after_block(&x);
+        }
+        if let Some(cache) = cache {
+            cache.advance(seq);
+        }
+        x
+    }
+
+    fn attention_context(
+        &self,
+        seq: usize,
+        cache: Option<&mut Cache<B>>,
+        device: &B::Device,
+    ) -> Option<AttentionContext<B>> {
+        if self.config.attn_layers.is_empty() {
+            return None;
+        }
+        let past = cache.as_ref().map_or(0, |cache| cache.len());
+        let rotary = match cache {
+            Some(cache) => cache.rotary(&self.frequencies, seq, device),
+            None => Rotary::new(&self.frequencies, 0, seq, device),
+        };
+        Some(AttentionContext::new(rotary, past, device))
+    }
+}

@@ -1,0 +1,59 @@
+//! One block: norm, mixer, norm, MLP, each pair beside the residual stream (method 2.6).
+
+use burn::module::Module;
+use burn::nn::RmsNorm;
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::SsmBackend;
+
+use crate::cache::LayerCache;
+use crate::config::HybridConfig;
+use crate::mixer::{AttentionContext, Mixer};
+use crate::mlp::Mlp;
+use crate::params::lazy_norm;
+
+/// One block of a hybrid.
+#[derive(Module, Debug)]
+pub struct Block<B: Backend> {
+    input_layernorm: RmsNorm<B>,
+    mixer: Mixer<B>,
+    post_attention_layernorm: RmsNorm<B>,
+    mlp: Mlp<B>,
+}
+
+impl<B: Backend> Block<B> {
+    pub(crate) fn skeleton(config: &HybridConfig, layer_idx: usize, device: &B::Device) -> Self {
+        let llama = &config.llama;
+        Self {
+            input_layernorm: lazy_norm(llama.d_model, llama.rms_norm_eps, device),
+            mixer: Mixer::skeleton(config, layer_idx, device),
+            post_attention_layernorm: lazy_norm(llama.d_model, llama.rms_norm_eps, device),
+            mlp: Mlp::skeleton(llama.d_model, llama.intermediate_size, device),
+        }
+    }
+}
+
+impl<B: SsmBackend> Block<B> {
+    /// `x` and the result: `[batch, seq, d_model]`; continues from `cache`, and updates it.
+    pub(crate) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        context: Option<&AttentionContext<B>>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        let normed = self.input_layernorm.forward(x.clone());
+        let x = x + self.mixer.forward(normed, context, cache);
+        let normed = self.post_attention_layernorm.forward(x.clone());
+        x + self.mlp.forward(normed)
+    }
+
+    /// What the mixer alone adds to `x`.
+    #[cfg(test)]
+    pub(crate) fn mixer_output(
+        &self,
+        x: Tensor<B, 3>,
+        context: Option<&AttentionContext<B>>,
+    ) -> Tensor<B, 3> {
+        self.mixer
+            .forward(self.input_layernorm.forward(x), context, None)
+    }
+}

@@ -1,0 +1,77 @@
+//! What mixes tokens in a block: attention, or one of two state-space models in its place.
+
+mod attention;
+mod depthwise_conv;
+mod mamba1;
+mod mamba2;
+mod repeat;
+mod softplus;
+
+pub(crate) use attention::{Attention, AttentionContext};
+pub(crate) use mamba1::Mamba1;
+pub(crate) use mamba2::Mamba2;
+
+use burn::module::Module;
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::SsmBackend;
+
+use crate::cache::LayerCache;
+use crate::config::{HybridConfig, MixerKind};
+
+/// The token mixer of a block.
+#[derive(Module, Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a layer, and boxes are no burn modules"
+)]
+pub enum Mixer<B: Backend> {
+    /// Grouped-query attention of the teacher
+    Attention(Attention<B>),
+    /// Selective scan
+    Mamba1(Mamba1<B>),
+    /// State-space duality
+    Mamba2(Mamba2<B>),
+}
+
+impl<B: Backend> Mixer<B> {
+    pub(crate) fn skeleton(config: &HybridConfig, layer_idx: usize, device: &B::Device) -> Self {
+        let llama = &config.llama;
+        match (config.mixer_kind(layer_idx), &config.ssm) {
+            (MixerKind::Mamba1, Some(ssm)) => Self::Mamba1(Mamba1::skeleton(llama, ssm, device)),
+            (MixerKind::Mamba2, Some(ssm)) => Self::Mamba2(Mamba2::skeleton(llama, ssm, device)),
+            _ => Self::Attention(Attention::skeleton(llama, device)),
+        }
+    }
+}
+
+impl<B: SsmBackend> Mixer<B> {
+    /// `h` (after the norm) and the result: `[batch, seq, d_model]`.
+    ///
+    /// With a cache the tokens continue those it has seen. Attention needs its context.
+    pub(crate) fn forward(
+        &self,
+        h: Tensor<B, 3>,
+        context: Option<&AttentionContext<B>>,
+        cache: Option<&mut LayerCache<B>>,
+    ) -> Tensor<B, 3> {
+        match (self, cache) {
+            (Self::Attention(attention), cache) => {
+                let context = context.expect("built for every model with an attention layer");
+                let cache = cache.map(|cache| match cache {
+                    LayerCache::Attention(cache) => cache,
+                    _ => unreachable!("caches are made for the mixers of their model"),
+                });
+                attention.forward(h, context, cache)
+            }
+            (Self::Mamba1(mamba), Some(LayerCache::Mamba1(state))) => {
+                mamba.forward_cached(h, state)
+            }
+            (Self::Mamba2(mamba), Some(LayerCache::Mamba2(state))) => {
+                mamba.forward_cached(h, state)
+            }
+            (Self::Mamba1(mamba), None) => mamba.forward(h),
+            (Self::Mamba2(mamba), None) => mamba.forward(h),
+            _ => unreachable!("caches are made for the mixers of their model"),
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Grouped-query attention with rotary positions (method 2.1).
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Int, Tensor, activation::softmax, backend::Backend};
+
+use crate::cache::KvCache;
+use crate::config::LlamaConfig;
+use crate::params::{lazy_linear, project};
+use crate::rope::Rotary;
+
+/// Added to the scores of later tokens: as good as minus infinity, and never a NaN.
+const MASKED: f64 = -1e30;
+
+/// What all attention layers of one pass share: rotations and the causal mask.
+#[derive(Clone, Debug)]
+pub(crate) struct AttentionContext<B: Backend> {
+    rotary: Rotary<B>,
+    bias: Option<Tensor<B, 4>>, // [1, 1, seq, past + seq]
+}
+
+impl<B: Backend> AttentionContext<B> {
+    /// For the tokens that `rotary` rotates, after `past` tokens that a cache holds.
+    pub(crate) fn new(rotary: Rotary<B>, past: usize, device: &B::Device) -> Self {
+        let seq = rotary.positions();
+        // One token looks back at everything.
+        let bias = (seq > 1).then(|| {
+            let total = past + seq;
+            let query = Tensor::<B, 1, Int>::arange(past as i64..total as i64, device);
+            let key = Tensor::<B, 1, Int>::arange(0..total as i64, device);
+            let query = query.reshape([seq, 1]).expand([seq, total]);
+            let is_later = key.reshape([1, total]).expand([seq, total]).greater(query);
+            is_later
+                .float()
+                .mul_scalar(MASKED)
+                .reshape([1, 1, seq, total])
+        });
+        Self { rotary, bias }
+    }
+}
+
+/// Grouped-query attention without biases.
+#[derive(Module, Debug)]
+pub struct Attention<B: Backend> {
+    q_proj: Linear<B>,
+    k_proj: Linear<B>,
+    v_proj: Linear<B>,
+    o_proj: Linear<B>,
+    n_heads: usize,
+    n_kv_heads: usize,
+    head_dim: usize,
+}
+
+impl<B: Backend> Attention<B> {
+    pub(crate) fn skeleton(llama: &LlamaConfig, device: &B::Device) -> Self {
+        let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+        Self {
+            q_proj: lazy_linear(d_model, d_inner, device),
+            k_proj: lazy_linear(d_model, d_xb, device),
+            v_proj: lazy_linear(d_model, d_xb, device),
+            o_proj: lazy_linear(d_inner, d_model, device),
+            n_heads: llama.n_heads,
+            n_kv_heads: llama.n_kv_heads,
+            head_dim: llama.head_dim,
+        }
+    }
+
+    /// `h` and the result: `[batch, seq, d_model]`.
+    ///
+    /// The query heads of one key/value head are stacked along the sequence, so keys and values
+    /// are never copied per query head.
+    pub(crate) fn forward(
+        &self,
+        h: Tensor<B, 3>,
+        context: &AttentionContext<B>,
+        cache: Option<&mut KvCache<B>>,
+    ) -> Tensor<B, 3> {
+        let [batch, seq, _] = h.dims();
+        let (heads, kv_heads, width) = (self.n_heads, self.n_kv_heads, self.head_dim);
+        let stacked = [batch, kv_heads, heads / kv_heads * seq, width];
+
+        let q = project(&self.q_proj, h.clone()).reshape([batch, seq, heads, width]);
+        let k = project(&self.k_proj, h.clone()).reshape([batch, seq, kv_heads, width]);
+        let v = project(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
+        let q = context
+            .rotary
+            .apply(q)
+            .mul_scalar((width as f64).powf(-0.5));
+        let k = context.rotary.apply(k).swap_dims(1, 2);
+        let v = v.swap_dims(1, 2);
+        let (k, v) = match cache {
+            Some(cache) => cache.append(k, v),
+            None => (k, v),
+        };
+        let total = k.dims()[2];
+
+        let q = q.swap_dims(1, 2).reshape(stacked);
+        let mut scores = q
+            .matmul(k.swap_dims(2, 3))
+            .reshape([batch, heads, seq, total]);
+        if let Some(bias) = &context.bias {
+            scores = scores + bias.clone();
+        }
+        let weights = softmax(scores, 3).reshape([batch, kv_heads, stacked[2], total]);
+        let mixed = weights.matmul(v).reshape([batch, heads, seq, width]);
+        project(
+            &self.o_proj,
+            mixed.swap_dims(1, 2).reshape([batch, seq, heads * width]),
+        )
+    }
+}

@@ -1,0 +1,53 @@
+//! The short causal convolution of the SSM mixers.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, activation::silu, backend::Backend};
+use kernels::{CausalConv1dInputs, CausalConv1dOutput, SsmBackend, causal_conv1d};
+
+use crate::params::lazy;
+
+/// One filter a channel over the current and the last inputs, then SiLU (method 3.3).
+#[derive(Module, Debug)]
+pub struct DepthwiseConv<B: Backend> {
+    weight: Param<Tensor<B, 2>>, // [channels, width]
+    bias: Param<Tensor<B, 1>>,   // [channels]
+}
+
+impl<B: Backend> DepthwiseConv<B> {
+    pub(super) fn skeleton(channels: usize, width: usize, device: &B::Device) -> Self {
+        Self {
+            weight: lazy([channels, width], device),
+            bias: lazy([channels], device),
+        }
+    }
+}
+
+impl<B: SsmBackend> DepthwiseConv<B> {
+    /// `x` and the result: `[batch, seq, channels]`; `window` is the raw inputs before `x`.
+    pub(super) fn forward(
+        &self,
+        x: Tensor<B, 3>,
+        window: Option<Tensor<B, 3>>,
+    ) -> CausalConv1dOutput<B> {
+        let inputs = CausalConv1dInputs {
+            x,
+            weight: self.weight.val(),
+            bias: Some(self.bias.val()),
+            initial_window: window,
+            reset: None,
+        };
+        causal_conv1d(inputs, true).expect("channels and window follow from the configuration")
+    }
+
+    /// One token, `x` of shape `[batch, 1, channels]`; returns the output and the next window.
+    pub(super) fn step(&self, x: Tensor<B, 3>, window: Tensor<B, 3>) -> CausalConv1dOutput<B> {
+        let width = window.dims()[1] + 1;
+        let inputs = Tensor::cat(vec![window, x], 1); // [batch, width, channels]
+        let weight = self.weight.val().transpose().unsqueeze::<3>(); // [1, width, channels]
+        let sum = (inputs.clone() * weight).sum_dim(1) + self.bias.val().unsqueeze::<3>();
+        CausalConv1dOutput {
+            y: silu(sum),
+            last_window: inputs.narrow(1, 1, width - 1),
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! The Mamba1 mixer of the hybrids (method 2.4, scan 3.1).
+
+use burn::module::{Module, Param};
+use burn::nn::Linear;
+use burn::tensor::{Tensor, activation::silu, backend::Backend};
+use kernels::{SelectiveScanInputs, SelectiveScanOutput, SsmBackend, selective_scan};
+
+use super::depthwise_conv::DepthwiseConv;
+use super::repeat::repeat_pieces;
+use super::softplus::softplus;
+use crate::cache::Mamba1State;
+use crate::config::{LlamaConfig, SsmConfig};
+use crate::params::{lazy, lazy_linear, project};
+
+/// Selective scan whose input, write and read projections stand where value, key and query stood.
+#[derive(Module, Debug)]
+pub struct Mamba1<B: Backend> {
+    in_proj_x: Linear<B>,
+    in_proj_z: Linear<B>,
+    b_proj: Linear<B>,
+    c_proj: Linear<B>,
+    conv1d: DepthwiseConv<B>,
+    dt_proj_down: Linear<B>,
+    dt_proj: Linear<B>,
+    a_log: Param<Tensor<B, 2>>, // [d_inner, d_state]
+    d: Param<Tensor<B, 1>>,     // [d_inner]
+    out_proj: Linear<B>,
+    d_state: usize,
+    dt_bias_multiplicity: usize,
+    repeat_width: usize,
+    repeat_times: usize,
+    repeat_before_conv: bool,
+}
+
+/// Inputs of the scan before the convolution.
+struct Projected<B: Backend> {
+    x: Tensor<B, 3>,
+    z: Tensor<B, 3>,
+    b: Tensor<B, 3>,
+    c: Tensor<B, 3>,
+    dt: Tensor<B, 3>,
+}
+
+impl<B: Backend> Mamba1<B> {
+    pub(crate) fn skeleton(llama: &LlamaConfig, ssm: &SsmConfig, device: &B::Device) -> Self {
+        let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+        Self {
+            in_proj_x: lazy_linear(d_model, d_xb, device),
+            in_proj_z: lazy_linear(d_model, d_inner, device),
+            b_proj: lazy_linear(d_model, d_xb, device),
+            c_proj: lazy_linear(d_model, d_inner, device),
+            conv1d: DepthwiseConv::skeleton(ssm.conv_channels(llama), ssm.d_conv, device),
+            dt_proj_down: lazy_linear(d_model, ssm.dt_rank, device),
+            dt_proj: Linear {
+                weight: lazy([ssm.dt_rank, d_inner], device),
+                bias: Some(lazy([d_inner], device)),
+            },
+            a_log: lazy([d_inner, ssm.d_state], device),
+            d: lazy([d_inner], device),
+            out_proj: lazy_linear(d_inner, d_model, device),
+            d_state: ssm.d_state,
+            dt_bias_multiplicity: usize::from(ssm.dt_bias_multiplicity),
+            repeat_width: ssm.repeat_width(llama),
+            repeat_times: llama.heads_per_kv(),
+            repeat_before_conv: ssm.repeat_kv_before_conv,
+        }
+    }
+
+    fn repeat(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        repeat_pieces(x, self.repeat_width, self.repeat_times)
+    }
+
+    fn project_inputs(&self, h: Tensor<B, 3>) -> Projected<B> {
+        let x = project(&self.in_proj_x, h.clone());
+        Projected {
+            x: if self.repeat_before_conv {
+                self.repeat(x)
+            } else {
+                x
+            },
+            z: project(&self.in_proj_z, h.clone()),
+            b: self.repeat(project(&self.b_proj, h.clone())),
+            c: project(&self.c_proj, h.clone()),
+            dt: project(&self.dt_proj, project(&self.dt_proj_down, h)),
+        }
+    }
+
+    /// The bias as the scan adds it: published models add it twice (method 2.4, quirk 1).
+    fn dt_bias(&self) -> Tensor<B, 1> {
+        let bias = self.dt_proj.bias.as_ref().expect("built with a bias").val();
+        if self.dt_bias_multiplicity == 1 {
+            bias
+        } else {
+            bias.mul_scalar(self.dt_bias_multiplicity as f64)
+        }
+    }
+
+    fn a(&self) -> Tensor<B, 2> {
+        self.a_log.val().exp().neg()
+    }
+}
+
+impl<B: SsmBackend> Mamba1<B> {
+    /// `h` and the result: `[batch, seq, d_model]`.
+    pub(crate) fn forward(&self, h: Tensor<B, 3>) -> Tensor<B, 3> {
+        let inputs = self.project_inputs(h);
+        let x = self.conv1d.forward(inputs.x.clone(), None).y;
+        self.output(self.scan(x, inputs, None).y)
+    }
+
+    /// As [`forward`](Self::forward), continuing from `state` and updating it.
+    pub(crate) fn forward_cached(
+        &self,
+        h: Tensor<B, 3>,
+        state: &mut Mamba1State<B>,
+    ) -> Tensor<B, 3> {
+        let is_step = h.dims()[1] == 1;
+        let inputs = self.project_inputs(h);
+        if is_step {
+            let conv = self
+                .conv1d
+                .step(inputs.x.clone(), state.conv_window.clone());
+            state.conv_window = conv.last_window;
+            return self.output(self.step(conv.y, inputs, &mut state.ssm_state));
+        }
+        let conv = self
+            .conv1d
+            .forward(inputs.x.clone(), Some(state.conv_window.clone()));
+        let scan = self.scan(conv.y, inputs, Some(state.ssm_state.clone()));
+        state.conv_window = conv.last_window;
+        state.ssm_state = scan.last_state;
+        self.output(scan.y)
+    }
+
+    fn scan(
+        &self,
+        x: Tensor<B, 3>,
+        inputs: Projected<B>,
+        initial_state: Option<Tensor<B, 3>>,
+    ) -> SelectiveScanOutput<B> {
+        let u = if self.repeat_before_conv {
+            x
+        } else {
+            self.repeat(x)
+        };
+        let [batch, seq, d_inner] = u.dims();
+        let grouped = [batch, seq, d_inner / self.d_state, self.d_state];
+        let inputs = SelectiveScanInputs {
+            u,
+            dt: inputs.dt,
+            a: self.a(),
+            b: inputs.b.reshape(grouped),
+            c: inputs.c.reshape(grouped),
+            d: Some(self.d.val()),
+            z: Some(inputs.z),
+            dt_bias: Some(self.dt_bias()),
+            initial_state,
+            reset: None,
+        };
+        selective_scan(inputs, true).expect("shapes follow from the checked configuration")
+    }
+
+    /// One step of the recurrence (method 3.1) for one token a sequence.
+    fn step(
+        &self,
+        x: Tensor<B, 3>,
+        inputs: Projected<B>,
+        state: &mut Tensor<B, 3>,
+    ) -> Tensor<B, 3> {
+        let u = if self.repeat_before_conv {
+            x
+        } else {
+            self.repeat(x)
+        };
+        let [batch, _, d_inner] = u.dims();
+        let column = [batch, d_inner, 1];
+        // A group of `d_state` channels shares its write and read vectors.
+        let by_channel = |x: Tensor<B, 3>| {
+            let groups = d_inner / self.d_state;
+            repeat_pieces(x, self.d_state, self.d_state).reshape([
+                batch,
+                groups * self.d_state,
+                self.d_state,
+            ])
+        };
+        let dt = softplus(inputs.dt + self.dt_bias().unsqueeze::<3>()).reshape(column);
+        let decay = (dt.clone() * self.a().unsqueeze::<3>()).exp();
+        let write = (dt * u.clone().reshape(column)) * by_channel(inputs.b);
+        *state = state.clone() * decay + write;
+        let read = (state.clone() * by_channel(inputs.c))
+            .sum_dim(2)
+            .reshape([batch, 1, d_inner]);
+        (read + u * self.d.val().unsqueeze::<3>()) * silu(inputs.z)
+    }
+
+    fn output(&self, y: Tensor<B, 3>) -> Tensor<B, 3> {
+        project(&self.out_proj, y)
+    }
+}

@@ -1,0 +1,198 @@
+//! The Mamba2 mixer of the hybrids (method 2.5, scan 3.2).
+
+use burn::module::{Module, Param};
+use burn::nn::{Linear, RmsNorm};
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::{SsdInputs, SsdOptions, SsmBackend, gated_rms_norm, ssd};
+
+use super::depthwise_conv::DepthwiseConv;
+use super::repeat::repeat_pieces;
+use super::softplus::softplus;
+use crate::cache::Mamba2State;
+use crate::config::{LlamaConfig, SsmConfig};
+use crate::params::{lazy, lazy_linear, lazy_norm, project};
+
+/// Epsilon of the gated norm, whatever the epsilon of the Transformer.
+const GATED_NORM_EPS: f64 = 1e-5;
+
+/// State-space duality with one head per query head; `in_proj` holds rows for z, x, B, C and dt.
+#[derive(Module, Debug)]
+pub struct Mamba2<B: Backend> {
+    in_proj: Linear<B>,
+    conv1d: DepthwiseConv<B>,
+    dt_bias: Param<Tensor<B, 1>>, // [nheads]
+    a_log: Param<Tensor<B, 1>>,   // [nheads]
+    d: Param<Tensor<B, 1>>,       // [nheads]
+    norm: RmsNorm<B>,
+    out_proj: Linear<B>,
+    d_xb: usize,
+    nheads: usize,
+    headdim: usize,
+    chunk_size: usize,
+    repeat_width: usize,
+    repeat_times: usize,
+    repeat_before_conv: bool,
+}
+
+/// Inputs of the scan.
+struct ScanInputs<B: Backend> {
+    x: Tensor<B, 3>,  // [batch, seq, d_inner]
+    b: Tensor<B, 3>,  // [batch, seq, d_inner]
+    c: Tensor<B, 3>,  // [batch, seq, d_inner]
+    dt: Tensor<B, 3>, // [batch, seq, nheads]
+}
+
+impl<B: Backend> Mamba2<B> {
+    pub(crate) fn skeleton(llama: &LlamaConfig, ssm: &SsmConfig, device: &B::Device) -> Self {
+        let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+        let nheads = llama.n_heads;
+        Self {
+            in_proj: lazy_linear(d_model, 2 * d_inner + 2 * d_xb + nheads, device),
+            conv1d: DepthwiseConv::skeleton(ssm.conv_channels(llama), ssm.d_conv, device),
+            dt_bias: lazy([nheads], device),
+            a_log: lazy([nheads], device),
+            d: lazy([nheads], device),
+            norm: lazy_norm(d_inner, GATED_NORM_EPS, device),
+            out_proj: lazy_linear(d_inner, d_model, device),
+            d_xb,
+            nheads,
+            headdim: llama.head_dim,
+            chunk_size: ssm.chunk_size,
+            repeat_width: ssm.repeat_width(llama),
+            repeat_times: llama.heads_per_kv(),
+            repeat_before_conv: ssm.repeat_kv_before_conv,
+        }
+    }
+
+    fn d_inner(&self) -> usize {
+        self.nheads * self.headdim
+    }
+
+    fn repeat(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        repeat_pieces(x, self.repeat_width, self.repeat_times)
+    }
+
+    /// Gate, input of the convolution and raw step sizes.
+    fn project_inputs(&self, h: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 3>, Tensor<B, 3>) {
+        let (d_inner, d_xb) = (self.d_inner(), self.d_xb);
+        let conv_width = d_inner + 2 * d_xb;
+        let rows = project(&self.in_proj, h);
+        let z = rows.clone().narrow(2, 0, d_inner);
+        let mut xbc = rows.clone().narrow(2, d_inner, conv_width);
+        let dt = rows.narrow(2, d_inner + conv_width, self.nheads);
+        if self.repeat_before_conv && self.repeat_times > 1 {
+            // x and B have the same width and the same repeat.
+            let xb = self.repeat(xbc.clone().narrow(2, 0, 2 * d_xb));
+            xbc = Tensor::cat(vec![xb, xbc.narrow(2, 2 * d_xb, d_inner)], 2);
+        }
+        (z, xbc, dt)
+    }
+
+    /// Cuts the result of the convolution into x, B and C of query width.
+    fn split(&self, xbc: Tensor<B, 3>, dt: Tensor<B, 3>) -> ScanInputs<B> {
+        let d_inner = self.d_inner();
+        let narrow_width = if self.repeat_before_conv {
+            d_inner
+        } else {
+            self.d_xb
+        };
+        let mut x = xbc.clone().narrow(2, 0, narrow_width);
+        let mut b = xbc.clone().narrow(2, narrow_width, narrow_width);
+        let c = xbc.narrow(2, 2 * narrow_width, d_inner);
+        if !self.repeat_before_conv {
+            x = self.repeat(x);
+            b = self.repeat(b);
+        }
+        ScanInputs { x, b, c, dt }
+    }
+
+    fn a(&self) -> Tensor<B, 1> {
+        self.a_log.val().exp().neg()
+    }
+}
+
+impl<B: SsmBackend> Mamba2<B> {
+    /// `h` and the result: `[batch, seq, d_model]`.
+    pub(crate) fn forward(&self, h: Tensor<B, 3>) -> Tensor<B, 3> {
+        let (z, xbc, dt) = self.project_inputs(h);
+        let inputs = self.split(self.conv1d.forward(xbc, None).y, dt);
+        let (y, _) = self.scan(inputs, None);
+        self.output(y, z)
+    }
+
+    /// As [`forward`](Self::forward), continuing from `state` and updating it.
+    pub(crate) fn forward_cached(
+        &self,
+        h: Tensor<B, 3>,
+        state: &mut Mamba2State<B>,
+    ) -> Tensor<B, 3> {
+        let is_step = h.dims()[1] == 1;
+        let (z, xbc, dt) = self.project_inputs(h);
+        let window = state.conv_window.clone();
+        let conv = if is_step {
+            self.conv1d.step(xbc, window)
+        } else {
+            self.conv1d.forward(xbc, Some(window))
+        };
+        state.conv_window = conv.last_window;
+        let inputs = self.split(conv.y, dt);
+        let y = if is_step {
+            self.step(inputs, &mut state.ssm_state)
+        } else {
+            let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()));
+            state.ssm_state = last_state;
+            y
+        };
+        self.output(y, z)
+    }
+
+    fn scan(
+        &self,
+        inputs: ScanInputs<B>,
+        initial_state: Option<Tensor<B, 4>>,
+    ) -> (Tensor<B, 3>, Tensor<B, 4>) {
+        let [batch, seq, d_inner] = inputs.x.dims();
+        let by_head = [batch, seq, self.nheads, self.headdim];
+        let inputs = SsdInputs {
+            x: inputs.x.reshape(by_head),
+            dt: inputs.dt,
+            a: self.a(),
+            b: inputs.b.reshape(by_head),
+            c: inputs.c.reshape(by_head),
+            d: Some(self.d.val()),
+            z: None,
+            dt_bias: Some(self.dt_bias.val()),
+            initial_state,
+            reset: None,
+        };
+        let options = SsdOptions {
+            dt_softplus: true,
+            chunk_size: self.chunk_size,
+        };
+        let output = ssd(inputs, options).expect("shapes follow from the checked configuration");
+        (output.y.reshape([batch, seq, d_inner]), output.last_state)
+    }
+
+    /// One step of the recurrence (method 3.2) for one token a sequence.
+    fn step(&self, inputs: ScanInputs<B>, state: &mut Tensor<B, 4>) -> Tensor<B, 3> {
+        let [batch, _, d_inner] = inputs.x.dims();
+        let (heads, width) = (self.nheads, self.headdim);
+        let by_head = |x: Tensor<B, 1>| x.reshape([1, heads, 1, 1]);
+        let dt = softplus(inputs.dt + self.dt_bias.val().unsqueeze::<3>());
+        let dt = dt.reshape([batch, heads, 1, 1]);
+        let decay = (dt.clone() * by_head(self.a())).exp();
+        let x = inputs.x.reshape([batch, heads, width, 1]);
+        let b = inputs.b.reshape([batch, heads, 1, width]);
+        let c = inputs.c.reshape([batch, heads, 1, width]);
+        *state = state.clone() * decay + (dt * x.clone()) * b;
+        let read = (state.clone() * c).sum_dim(3);
+        (read + x * by_head(self.d.val())).reshape([batch, 1, d_inner])
+    }
+
+    fn output(&self, y: Tensor<B, 3>, z: Tensor<B, 3>) -> Tensor<B, 3> {
+        let weight = self.norm.gamma.val();
+        let normed = gated_rms_norm(y, z, weight, self.headdim, self.norm.epsilon)
+            .expect("the head width divides the channels");
+        project(&self.out_proj, normed)
+    }
+}

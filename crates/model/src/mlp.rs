@@ -1,0 +1,32 @@
+//! The gated MLP of a block (method 2.1, step 5).
+
+use burn::module::Module;
+use burn::nn::Linear;
+use burn::tensor::{Tensor, activation::silu, backend::Backend};
+
+use crate::params::{lazy_linear, project};
+
+/// `down(silu(gate(x)) * up(x))`, without biases.
+#[derive(Module, Debug)]
+pub struct Mlp<B: Backend> {
+    gate_proj: Linear<B>,
+    up_proj: Linear<B>,
+    down_proj: Linear<B>,
+}
+
+impl<B: Backend> Mlp<B> {
+    pub(crate) fn skeleton(d_model: usize, intermediate_size: usize, device: &B::Device) -> Self {
+        Self {
+            gate_proj: lazy_linear(d_model, intermediate_size, device),
+            up_proj: lazy_linear(d_model, intermediate_size, device),
+            down_proj: lazy_linear(intermediate_size, d_model, device),
+        }
+    }
+
+    /// `x` and the result: `[batch, seq, d_model]`.
+    pub(crate) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let gate = silu(project(&self.gate_proj, x.clone()));
+        let up = project(&self.up_proj, x);
+        project(&self.down_proj, gate * up)
+    }
+}

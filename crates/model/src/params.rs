@@ -1,0 +1,56 @@
+//! Parameters by their Hugging Face key: out, in, gradients, freezing.
+
+mod assign;
+mod key;
+mod read;
+
+pub(crate) use assign::assign;
+
+use burn::module::{Param, ParamId};
+use burn::nn::{Linear, RmsNorm};
+use burn::tensor::module::linear;
+use burn::tensor::{Shape, Tensor, backend::Backend};
+
+/// A parameter that is allocated, as zeros, only if nothing is assigned to it.
+pub(crate) fn lazy<B: Backend, const D: usize>(
+    shape: [usize; D],
+    device: &B::Device,
+) -> Param<Tensor<B, D>> {
+    Param::uninitialized(
+        ParamId::new(),
+        move |device, require_grad| Tensor::zeros(shape, device).set_require_grad(require_grad),
+        device.clone(),
+        true,
+        Shape::from(shape),
+    )
+}
+
+/// A projection without bias; the weight is held `[d_input, d_output]`.
+pub(crate) fn lazy_linear<B: Backend>(
+    d_input: usize,
+    d_output: usize,
+    device: &B::Device,
+) -> Linear<B> {
+    Linear {
+        weight: lazy([d_input, d_output], device),
+        bias: None,
+    }
+}
+
+pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Device) -> RmsNorm<B> {
+    RmsNorm {
+        gamma: lazy([width], device),
+        epsilon,
+    }
+}
+
+/// Applies the weight of `layer`, never its bias, to every token of `x`, `[batch, seq, d_input]`.
+///
+/// Batch and sequence are one dimension meanwhile: one matrix product forward, and one, not one a
+/// sequence, for the gradient of the weight.
+pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let [batch, seq, d_input] = x.dims();
+    let weight = layer.weight.val();
+    let d_output = weight.dims()[1];
+    linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
+}
