@@ -2,6 +2,11 @@
 
 mod dequant;
 mod header;
+mod llama;
 
 pub use dequant::TensorType;
 pub use header::{GgufFile, TensorInfo, Value};
+pub use llama::{llama_config, llama_tensors, load_llama};
+
+#[cfg(test)]
+mod tests;
