@@ -5,6 +5,7 @@ mod cache;
 mod chat_template;
 mod config;
 mod convert;
+pub mod decode;
 mod error;
 mod hybrid;
 mod layer;
@@ -20,6 +21,7 @@ pub use chat_template::{ChatTemplate, EncodedChat, Message, Role};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };
+pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use error::ModelError;
 pub use hybrid::HybridModel;
 pub use tokenizer::Tokenizer;

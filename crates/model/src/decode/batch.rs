@@ -1,0 +1,174 @@
+//! Many prompts of different lengths in one batch, without padding.
+//!
+//! A recurrent layer cannot skip a padding token, so there is none: the part all prompts share in
+//! length is prefilled, then every row steps. A row still inside its prompt is fed its own next
+//! token, the others what they drew. Finished rows step along unheard until the last one ends.
+
+use std::time::Instant;
+
+use burn::tensor::Tensor;
+use kernels::SsmBackend;
+
+use super::sampler::{Sampler, token_tensor};
+use super::{Finish, Reply, Sampling};
+use crate::cache::Cache;
+use crate::error::ModelError;
+use crate::hybrid::HybridModel;
+
+/// Most tokens in one prefill call, over all rows: bounds the activations.
+const PREFILL_TOKENS: usize = 8_192;
+/// Most tokens a row in one prefill call: bounds the attention scores, `piece` x context.
+const PREFILL_MOST: usize = 1_024;
+/// Least tokens a row in one prefill call: shorter pieces only cost launches.
+const PREFILL_LEAST: usize = 64;
+
+/// Answers every prompt, replies in the order of `prompts`.
+///
+/// One read-back of a token a row and step; the logits stay on the device unless `top_k` or `top_p`
+/// asks for them. Rows do not see each other: with greedy sampling each reply is what
+/// [`HybridModel::generate`] gives.
+///
+/// # Errors
+/// [`ModelError::Prompt`] when a prompt is empty or holds an id outside the vocabulary.
+pub fn generate_batch<B: SsmBackend>(
+    model: &HybridModel<B>,
+    prompts: &[Vec<u32>],
+    sampling: &Sampling,
+) -> Result<Vec<Reply>, ModelError> {
+    check(prompts, model.config().llama.vocab_size)?;
+    let (Some(shortest), Some(longest)) = (
+        prompts.iter().map(Vec::len).min(),
+        prompts.iter().map(Vec::len).max(),
+    ) else {
+        return Ok(Vec::new());
+    };
+    if sampling.max_tokens == 0 {
+        return Ok(prompts
+            .iter()
+            .map(|_| Row::default().into_reply(0.0, 0.0))
+            .collect());
+    }
+    let device = model.device();
+    let mut sampler = Sampler::new::<B>(sampling, &device);
+    let mut cache = model.new_cache(prompts.len(), longest + sampling.max_tokens);
+    let started = Instant::now();
+    let piece = (PREFILL_TOKENS / prompts.len()).clamp(PREFILL_LEAST, PREFILL_MOST);
+    let mut logits = prefill(model, prompts, shortest, piece, &mut cache);
+    let mut rows: Vec<Row> = prompts.iter().map(|_| Row::default()).collect();
+    let mut prefill_ms = None;
+    let mut position = shortest;
+    loop {
+        let drawn = sampler.sample(logits);
+        let now_ms = started.elapsed().as_secs_f64() * 1e3;
+        prefill_ms.get_or_insert(now_ms);
+        let mut next = Vec::with_capacity(rows.len());
+        for ((row, prompt), token) in rows.iter_mut().zip(prompts).zip(drawn) {
+            next.push(vec![match prompt.get(position) {
+                Some(own) => *own,
+                None => row.take(token, sampling, now_ms),
+            }]);
+        }
+        if rows.iter().all(|row| row.finish.is_some()) {
+            break;
+        }
+        logits = last_logits(
+            model,
+            model.hidden_cached(token_tensor(&next, &device), &mut cache),
+        );
+        position += 1;
+    }
+    let prefill_ms = prefill_ms.unwrap_or_default();
+    Ok(rows
+        .into_iter()
+        .map(|row| {
+            let decode_ms = (row.end_ms - prefill_ms).max(0.0);
+            row.into_reply(prefill_ms, decode_ms)
+        })
+        .collect())
+}
+
+/// A reply being drawn.
+#[derive(Default)]
+struct Row {
+    tokens: Vec<u32>,
+    finish: Option<Finish>,
+    end_ms: f64,
+}
+
+impl Row {
+    /// Appends a drawn token unless the reply is over; returns the token to feed next.
+    fn take(&mut self, token: u32, sampling: &Sampling, now_ms: f64) -> u32 {
+        if self.finish.is_some() {
+            return token;
+        }
+        self.end_ms = now_ms;
+        if sampling.stop_tokens.contains(&token) {
+            self.finish = Some(Finish::Stop);
+            return token;
+        }
+        self.tokens.push(token);
+        if self.tokens.len() == sampling.max_tokens {
+            self.finish = Some(Finish::Length);
+        }
+        token
+    }
+
+    fn into_reply(self, prefill_ms: f64, decode_ms: f64) -> Reply {
+        let finish = self.finish.unwrap_or(Finish::Length);
+        Reply {
+            tokens: self.tokens,
+            finish,
+            prefill_ms,
+            decode_ms,
+        }
+    }
+}
+
+/// Feeds the first `length` tokens of every prompt, `piece` at a time; logits `[batch, vocab]` after the last.
+fn prefill<B: SsmBackend>(
+    model: &HybridModel<B>,
+    prompts: &[Vec<u32>],
+    length: usize,
+    piece: usize,
+    cache: &mut Cache<B>,
+) -> Tensor<B, 2> {
+    let device = model.device();
+    let mut from = 0;
+    loop {
+        let to = (from + piece).min(length);
+        let rows: Vec<Vec<u32>> = prompts
+            .iter()
+            .map(|prompt| prompt[from..to].to_vec())
+            .collect();
+        let hidden = model.hidden_cached(token_tensor(&rows, &device), cache);
+        if to == length {
+            return last_logits(model, hidden);
+        }
+        from = to;
+    }
+}
+
+/// Logits `[batch, vocab]` of the last position only: the head is the largest matrix there is.
+fn last_logits<B: SsmBackend>(model: &HybridModel<B>, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+    let [_, seq, _] = hidden.dims();
+    model.logits(hidden.narrow(1, seq - 1, 1)).squeeze_dim(1)
+}
+
+fn check(prompts: &[Vec<u32>], vocab_size: usize) -> Result<(), ModelError> {
+    for (index, prompt) in prompts.iter().enumerate() {
+        if prompt.is_empty() {
+            return Err(ModelError::Prompt {
+                index,
+                problem: "it is empty, needs a token".into(),
+            });
+        }
+        if let Some(id) = prompt.iter().find(|id| **id as usize >= vocab_size) {
+            let problem = format!("id {id} is outside the vocabulary of {vocab_size}");
+            return Err(ModelError::Prompt { index, problem });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,157 @@
+use burn::backend::Flex;
+
+use super::*;
+use crate::config::{HybridConfig, LlamaConfig, MixerKind, SsmConfig};
+
+const PROMPTS: [&[u32]; 4] = [&[3, 1, 4, 1, 5, 9, 2, 6], &[5], &[3, 5, 8, 9, 7], &[9, 3]];
+
+/// Two layers of width 16, vocabulary 29; layer 1 is `mixer`.
+fn tiny(mixer: MixerKind) -> HybridModel<Flex> {
+    let llama = LlamaConfig {
+        d_model: 16,
+        n_layers: 2,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 8,
+        intermediate_size: 24,
+        vocab_size: 29,
+        rope_theta: 10_000.0,
+        rope_scaling: None,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: false,
+        max_position_embeddings: 64,
+        bos_token_id: None,
+        eos_token_ids: vec![],
+    };
+    let config = match mixer {
+        MixerKind::Attention => HybridConfig {
+            llama,
+            attn_layers: vec![0, 1],
+            ssm: None,
+        },
+        _ => {
+            let ssm = Some(SsmConfig::published(mixer, &llama));
+            HybridConfig {
+                llama,
+                attn_layers: vec![0],
+                ssm,
+            }
+        }
+    };
+    HybridModel::init(&config, &Default::default())
+}
+
+fn prompts() -> Vec<Vec<u32>> {
+    PROMPTS.iter().map(|prompt| prompt.to_vec()).collect()
+}
+
+fn last_row(model: &HybridModel<Flex>, tokens: &[u32]) -> u32 {
+    let rows = [tokens.to_vec()];
+    let logits = model.forward(token_tensor(&rows, &model.device()));
+    let last: Tensor<Flex, 2> = logits.narrow(1, tokens.len() - 1, 1).squeeze_dim(1);
+    Sampler::Greedy.sample(last)[0]
+}
+
+#[test]
+fn a_ragged_batch_answers_each_row_as_if_it_were_alone() {
+    for mixer in [MixerKind::Attention, MixerKind::Mamba1, MixerKind::Mamba2] {
+        let model = tiny(mixer);
+        let sampling = Sampling::greedy(12);
+        let batch = generate_batch(&model, &prompts(), &sampling).unwrap();
+        for (reply, prompt) in batch.iter().zip(PROMPTS) {
+            let alone = model.generate(prompt, &sampling).unwrap();
+            assert_eq!(reply.tokens, alone.tokens, "{mixer:?} {prompt:?}");
+            // And as a forward pass over everything so far says, without a cache.
+            let mut tokens = prompt.to_vec();
+            for token in &reply.tokens {
+                assert_eq!(last_row(&model, &tokens), *token, "{mixer:?} {prompt:?}");
+                tokens.push(*token);
+            }
+            assert_eq!((reply.tokens.len(), reply.finish), (12, Finish::Length));
+        }
+    }
+}
+
+#[test]
+fn a_reply_ends_before_a_stop_token_while_the_others_go_on() {
+    let model = tiny(MixerKind::Mamba2);
+    let free = generate_batch(&model, &prompts(), &Sampling::greedy(12)).unwrap();
+    let stop = free[0].tokens[5];
+    let sampling = Sampling::greedy(12).stop_at([stop]);
+    let stopped = generate_batch(&model, &prompts(), &sampling).unwrap();
+    for (free, stopped) in free.iter().zip(&stopped) {
+        match free.tokens.iter().position(|token| *token == stop) {
+            Some(at) => {
+                assert_eq!(stopped.tokens, free.tokens[..at]);
+                assert_eq!(stopped.finish, Finish::Stop);
+            }
+            None => assert_eq!(stopped.tokens, free.tokens),
+        }
+    }
+}
+
+#[test]
+fn a_long_prompt_prefilled_in_pieces_gives_the_same_cache() {
+    let model = tiny(MixerKind::Mamba2);
+    let prompt: Vec<u32> = (0..40).map(|at| (at * 7 + 3) % 29).collect();
+    let rows = [prompt.clone()];
+    let whole = prefill(&model, &rows, 40, 64, &mut model.new_cache(1, 48));
+    let pieces = prefill(&model, &rows, 40, 7, &mut model.new_cache(1, 48));
+    let difference = (whole - pieces).abs().max().into_scalar();
+    assert!(difference < 1e-5, "{difference}");
+}
+
+#[test]
+fn the_host_sampler_with_one_candidate_is_greedy() {
+    let model = tiny(MixerKind::Attention);
+    let greedy = generate_batch(&model, &prompts(), &Sampling::greedy(6)).unwrap();
+    let one = Sampling {
+        top_k: Some(1),
+        ..Sampling::with_temperature(6, 1.0, 7)
+    };
+    let drawn = generate_batch(&model, &prompts(), &one).unwrap();
+    for (greedy, drawn) in greedy.iter().zip(&drawn) {
+        assert_eq!(greedy.tokens, drawn.tokens);
+    }
+}
+
+#[test]
+fn gumbel_draws_follow_the_softmax() {
+    let device = Default::default();
+    let n = 20_000;
+    let row = Tensor::<Flex, 2>::from_floats([[0.0, 2.0, 1.0, -1.0]], &device);
+    let sampling = Sampling::with_temperature(1, 2.0, 11);
+    let drawn = Sampler::new::<Flex>(&sampling, &device).sample(row.clone().repeat_dim(0, n));
+    let weights = [0.0f64, 2.0, 1.0, -1.0].map(|z| (z / 2.0).exp());
+    for (id, weight) in weights.iter().enumerate() {
+        let expected = weight / weights.iter().sum::<f64>();
+        let found = drawn.iter().filter(|token| **token == id as u32).count() as f64 / n as f64;
+        // Four standard errors.
+        let allowed = 4.0 * (expected * (1.0 - expected) / n as f64).sqrt();
+        assert!(
+            (found - expected).abs() < allowed,
+            "{id}: {found} against {expected}"
+        );
+    }
+}
+
+#[test]
+fn a_prompt_that_cannot_be_answered_is_an_error() {
+    let model = tiny(MixerKind::Attention);
+    let sampling = Sampling::greedy(1);
+    let empty = generate_batch(&model, &[vec![1], vec![]], &sampling).unwrap_err();
+    assert_eq!(empty.to_string(), "prompt 1: it is empty, needs a token");
+    let outside = model.generate(&[29], &sampling).unwrap_err();
+    assert_eq!(
+        outside.to_string(),
+        "prompt 0: id 29 is outside the vocabulary of 29"
+    );
+    assert!(generate_batch(&model, &[], &sampling).unwrap().is_empty());
+    assert!(
+        model
+            .generate(&[1], &Sampling::greedy(0))
+            .unwrap()
+            .tokens
+            .is_empty()
+    );
+}

@@ -1,0 +1,9 @@
+//! Decoding: prompt in, tokens out, for one prompt or many of different lengths at once.
+
+mod batch;
+mod generate;
+mod sampler;
+
+pub use batch::generate_batch;
+pub use generate::{Finish, Reply};
+pub use sampler::Sampling;
