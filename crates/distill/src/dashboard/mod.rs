@@ -6,10 +6,12 @@ pub mod app;
 mod feed;
 mod keys;
 mod plain;
+mod session;
 mod terminal;
 pub mod view;
 
 pub use app::App;
 pub use feed::Feed;
 pub use plain::PlainLines;
+pub use session::{Display, run_shown};
 pub use terminal::{Ending, show};

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DistillError;
 
 pub use data::{DataTable, EvalTable};
+pub use model::{GqaRepeat, InitFrom, MixerKind};
 pub use overrides::apply_overrides;
 pub(crate) use plan::init_name;
 pub use plan::{
@@ -23,9 +24,7 @@ pub use stage::{
     DistillationTable, DpoPlan, DpoReference, DpoTable, KlMask, KlReduction, LossPlan, SftTable,
     StageKind, StagePlan, Trainable,
 };
-pub use sweep::{
-    ControlTable, GqaRepeat, InitFrom, Layout, MixerKind, StudentTable, SweepTable, TeacherTable,
-};
+pub use sweep::{ControlTable, Layout, StudentTable, SweepTable, TeacherTable};
 
 /// A sweep recipe as written.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

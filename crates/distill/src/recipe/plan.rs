@@ -272,10 +272,26 @@ fn student(recipe: &Recipe, check: &Check) -> Result<StudentPlan, DistillError> 
     let table = &recipe.student;
     let multiplicity = table.dt_bias_multiplicity.unwrap_or(1);
     check.that(
-        matches!(multiplicity, 1 | 2),
+        table.mixer != MixerKind::Attention,
+        "student.mixer",
+        || "\"attention\"".into(),
+        "\"mamba1\" or \"mamba2\"",
+    )?;
+    let (is_right, expected) = match table.mixer {
+        MixerKind::Mamba1 => (
+            matches!(multiplicity, 1 | 2),
+            "1, or 2 as the published code has it",
+        ),
+        _ => (
+            multiplicity == 1,
+            "1: only mamba1 can add the step bias twice",
+        ),
+    };
+    check.that(
+        is_right,
         "student.dt_bias_multiplicity",
         || multiplicity.to_string(),
-        "1, or 2 as the published code has it",
+        expected,
     )?;
     Ok(StudentPlan {
         mixer: table.mixer,

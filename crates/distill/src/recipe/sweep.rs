@@ -2,28 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StageKind;
-
-/// Mixer of the student.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MixerKind {
-    /// Selective scan.
-    Mamba1,
-    /// State-space duality.
-    Mamba2,
-}
-
-/// Where the weights of a new mixer come from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum InitFrom {
-    /// From the attention weights it replaces.
-    Attention,
-    /// At random, the rest of the layer kept.
-    RandomMixer,
-    /// At random, with the whole layer.
-    RandomLayer,
-}
+use model::{GqaRepeat, InitFrom, MixerKind};
 
 /// Which layers keep attention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
@@ -35,16 +14,6 @@ pub enum Layout {
     KeptFirst,
     /// The last layers.
     KeptLast,
-}
-
-/// How KV heads are repeated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum GqaRepeat {
-    /// In chunks of the state size (published).
-    ChunkN,
-    /// Whole heads.
-    Head,
 }
 
 /// `[teacher]`.
