@@ -59,7 +59,7 @@ pub(super) enum Sampler {
     },
     Host {
         rules: Filter,
-        rng: ChaCha8Rng,
+        rng: Box<ChaCha8Rng>,
     },
 }
 
@@ -87,7 +87,7 @@ impl Sampler {
         };
         Self::Host {
             rules,
-            rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+            rng: Box::new(ChaCha8Rng::seed_from_u64(sampling.seed)),
         }
     }
 

@@ -45,10 +45,7 @@ impl Tokenizer {
         if path.is_dir() {
             path.push(TOKENIZER_JSON);
         }
-        let bytes = std::fs::read(&path).map_err(|source| ModelError::Io {
-            path: path.clone(),
-            source,
-        })?;
+        let bytes = std::fs::read(&path).map_err(ModelError::io(&path))?;
         let name = path.display().to_string();
         let inner = tokenizers::Tokenizer::from_bytes(&bytes)
             .map_err(|source| tokenizer_error(&name, source.to_string()))?;
@@ -163,7 +160,7 @@ impl Tokenizer {
             path.push(TOKENIZER_JSON);
         }
         let json = self.to_json()?;
-        std::fs::write(&path, json).map_err(|source| ModelError::Io { path, source })
+        std::fs::write(&path, json).map_err(ModelError::io(&path))
     }
 
     /// The content of `tokenizer.json`.

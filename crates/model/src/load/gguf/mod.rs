@@ -3,6 +3,7 @@
 mod dequant;
 mod header;
 mod llama;
+mod reader;
 
 pub use dequant::TensorType;
 pub use header::{GgufFile, TensorInfo, Value};
