@@ -1,0 +1,318 @@
+//! Teacher-forced likelihood: of masked examples (only replies are scored) and of windows over a text.
+//!
+//! Blocks run in the backend's precision; of the logits only the maximum, partial sums of the exponentials and the
+//! target's entry are read back, and added in f64. One f32 sum over a large vocabulary is off by about 1e-5.
+use burn::tensor::{Int, Tensor, TensorData};
+use kernels::SsmBackend;
+use model::HybridModel;
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+
+/// Most elements of a logits tensor: 128 MiB in f32.
+const LOGITS_ELEMENTS: usize = 1 << 25;
+/// Tokens that run through the blocks at once: bounds activations and attention scores.
+const FORWARD_TOKENS: usize = 4096;
+/// A window longer than this runs in pieces of this length against a cache: attention scores grow with the square.
+const PIECE_TOKENS: usize = 1024;
+
+/// Negative log-likelihood in nats, summed over scored tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct Nll {
+    /// Sum of `-log p(token | before)`.
+    pub total: f64,
+    /// Tokens in the sum.
+    pub scored_tokens: usize,
+}
+
+impl Nll {
+    /// Mean per scored token; NaN when there is none.
+    pub fn mean(&self) -> f64 {
+        self.total / self.scored_tokens as f64
+    }
+
+    /// `exp` of the mean.
+    pub fn perplexity(&self) -> f64 {
+        self.mean().exp()
+    }
+
+    fn add(&mut self, nll: f64) {
+        self.total += nll;
+        self.scored_tokens += 1;
+    }
+}
+
+impl std::iter::Sum for Nll {
+    fn sum<I: Iterator<Item = Self>>(parts: I) -> Self {
+        parts.fold(Self::default(), |sum, part| Self {
+            total: sum.total + part.total,
+            scored_tokens: sum.scored_tokens + part.scored_tokens,
+        })
+    }
+}
+
+/// A token sequence of which some tokens are scored, such as the replies of a chat.
+#[derive(Debug, Clone, Copy)]
+pub struct MaskedExample<'a> {
+    /// Token ids.
+    pub ids: &'a [u32],
+    /// One flag a token: whether its likelihood counts. That of the first token is ignored: nothing predicts it.
+    pub is_scored: &'a [bool],
+}
+
+/// The likelihood of each example by itself, in the order given; sum them for the whole.
+///
+/// Examples of like length run together, padded on the right: every mixer is causal, so padding changes nothing.
+/// `max_rows` bounds the examples in one batch.
+///
+/// # Errors
+/// [`EvalError::Empty`] when no token at all is scored, [`EvalError::MaskLength`], [`EvalError::TokenOutOfRange`],
+/// [`EvalError::NotFinite`].
+pub fn masked_examples<B: SsmBackend>(
+    model: &HybridModel<B>,
+    examples: &[MaskedExample],
+    max_rows: usize,
+) -> Result<Vec<Nll>, EvalError> {
+    for (index, example) in examples.iter().enumerate() {
+        let (tokens, flags) = (example.ids.len(), example.is_scored.len());
+        if tokens != flags {
+            return Err(EvalError::MaskLength {
+                index,
+                flags,
+                tokens,
+            });
+        }
+        check_ids(example.ids, model.config().llama.vocab_size)?;
+    }
+    let is_scored = |example: &MaskedExample| example.is_scored.iter().skip(1).any(|flag| *flag);
+    let mut order: Vec<usize> = (0..examples.len())
+        .filter(|index| is_scored(&examples[*index]))
+        .collect();
+    if order.is_empty() {
+        return Err(EvalError::Empty {
+            found: format!("{} examples", examples.len()),
+            expected: "an example with a scored token after its first",
+        });
+    }
+    order.sort_by_key(|index| examples[*index].ids.len());
+
+    let mut nlls = vec![Nll::default(); examples.len()];
+    let mut left = order.as_slice();
+    while let Some(first) = left.first() {
+        let fits = |rows: usize| rows * examples[left[rows - 1]].ids.len() <= FORWARD_TOKENS;
+        let rows = (1..=left.len().min(max_rows))
+            .take_while(|rows| fits(*rows))
+            .last()
+            .unwrap_or(1);
+        let (batch, rest) = left.split_at(rows);
+        left = rest;
+        debug_assert!(examples[*first].ids.len() >= 2);
+        score_batch(model, examples, batch, &mut nlls)?;
+    }
+    Ok(nlls)
+}
+
+/// Scores the examples at the indices `batch`, the last of which is the longest.
+fn score_batch<B: SsmBackend>(
+    model: &HybridModel<B>,
+    examples: &[MaskedExample],
+    batch: &[usize],
+    nlls: &mut [Nll],
+) -> Result<(), EvalError> {
+    let seq = batch
+        .iter()
+        .map(|index| examples[*index].ids.len())
+        .max()
+        .unwrap_or(0);
+    let mut ids = vec![0; batch.len() * seq];
+    let (mut owners, mut rows, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, index) in batch.iter().enumerate() {
+        let example = &examples[*index];
+        for (t, (id, flag)) in example.ids.iter().zip(example.is_scored).enumerate() {
+            ids[row * seq + t] = *id as i32;
+            if *flag && t > 0 {
+                owners.push(*index);
+                rows.push((row * seq + t - 1) as i32);
+                targets.push(*id);
+            }
+        }
+    }
+    let device = model.device();
+    let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [batch.len(), seq]), &device);
+    let hidden = model.hidden(tokens);
+    let d_model = hidden.dims()[2];
+    let count = rows.len();
+    let rows = Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [count]), &device);
+    let hidden = hidden.reshape([batch.len() * seq, d_model]).select(0, rows);
+    for (owner, nll) in owners.into_iter().zip(token_nlls(model, hidden, &targets)?) {
+        nlls[owner].add(nll);
+    }
+    Ok(())
+}
+
+/// Likelihood of a text in disjoint windows, each run alone from position 0, its first token not scored.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WindowedNll {
+    /// Tokens in a window; the last may be shorter.
+    pub window: usize,
+    /// One sum a window, in order.
+    pub windows: Vec<Nll>,
+}
+
+impl WindowedNll {
+    /// The sum over all windows.
+    pub fn total(&self) -> Nll {
+        self.windows.iter().copied().sum()
+    }
+}
+
+/// Scores `ids` in disjoint windows of `window` tokens; a rest of one token is left out.
+///
+/// `progress` is called after each batch of windows with the number of windows done.
+///
+/// # Errors
+/// [`EvalError::Window`], [`EvalError::Empty`] when there are fewer than two tokens, [`EvalError::TokenOutOfRange`],
+/// [`EvalError::NotFinite`].
+pub fn windows<B: SsmBackend>(
+    model: &HybridModel<B>,
+    ids: &[u32],
+    window: usize,
+    mut progress: impl FnMut(usize),
+) -> Result<WindowedNll, EvalError> {
+    if window < 2 {
+        return Err(EvalError::Window { found: window });
+    }
+    if ids.len() < 2 {
+        return Err(EvalError::Empty {
+            found: format!("{} tokens", ids.len()),
+            expected: "at least 2: the first of a window is not scored",
+        });
+    }
+    check_ids(ids, model.config().llama.vocab_size)?;
+    let mut windows = Vec::new();
+    let (full, rest) = ids.split_at(ids.len() / window * window);
+    let rows = (FORWARD_TOKENS / window).max(1);
+    for batch in full
+        .chunks(rows * window)
+        .chain([rest])
+        .filter(|batch| batch.len() >= 2)
+    {
+        let seq = window.min(batch.len());
+        let nlls = score_rows(model, batch, seq)?;
+        windows.extend(nlls.chunks(seq - 1).map(|nlls| Nll {
+            total: nlls.iter().sum(),
+            scored_tokens: nlls.len(),
+        }));
+        progress(windows.len());
+    }
+    Ok(WindowedNll { window, windows })
+}
+
+/// The likelihoods of rows of `seq` tokens, `seq - 1` a row.
+fn score_rows<B: SsmBackend>(
+    model: &HybridModel<B>,
+    ids: &[u32],
+    seq: usize,
+) -> Result<Vec<f64>, EvalError> {
+    let device = model.device();
+    let rows = ids.len() / seq;
+    let data: Vec<i32> = ids.iter().map(|id| *id as i32).collect();
+    let tokens = Tensor::<B, 2, Int>::from_data(TensorData::new(data, [rows, seq]), &device);
+    let targets: Vec<u32> = ids.chunks(seq).flat_map(|row| &row[1..]).copied().collect();
+    let d_model = model.config().llama.d_model;
+    if seq <= PIECE_TOKENS {
+        let hidden = model.hidden(tokens).narrow(1, 0, seq - 1);
+        return token_nlls(model, hidden.reshape([rows * (seq - 1), d_model]), &targets);
+    }
+    // Windows of this length come one at a time, so pieces stay in the order of the targets.
+    let mut nlls = Vec::with_capacity(targets.len());
+    let mut cache = model.new_cache(rows, seq);
+    let mut from = 0;
+    while from < seq - 1 {
+        let length = PIECE_TOKENS.min(seq - 1 - from);
+        let hidden = model.hidden_cached(tokens.clone().narrow(1, from, length), &mut cache);
+        let hidden = hidden.reshape([rows * length, d_model]);
+        nlls.extend(token_nlls(model, hidden, &targets[from..from + length])?);
+        from += length;
+    }
+    Ok(nlls)
+}
+
+/// `-log p(target)` of every row of `hidden`, `[rows, d_model]` after the final norm.
+fn token_nlls<B: SsmBackend>(
+    model: &HybridModel<B>,
+    hidden: Tensor<B, 2>,
+    targets: &[u32],
+) -> Result<Vec<f64>, EvalError> {
+    let rows_at_once = (LOGITS_ELEMENTS / model.config().llama.vocab_size).max(1);
+    let mut nlls = Vec::with_capacity(targets.len());
+    for (chunk, targets) in targets.chunks(rows_at_once).enumerate() {
+        let hidden = hidden
+            .clone()
+            .narrow(0, chunk * rows_at_once, targets.len());
+        let logits = model
+            .logits(hidden.unsqueeze_dim::<3>(0))
+            .squeeze_dim::<2>(0);
+        for nll in logits_nlls(logits, targets) {
+            if !nll.is_finite() {
+                return Err(EvalError::NotFinite {
+                    index: nlls.len(),
+                    found: nll,
+                });
+            }
+            nlls.push(nll);
+        }
+    }
+    Ok(nlls)
+}
+
+/// `-log softmax(logits)[target]` of every row of `logits`, `[rows, vocab]`.
+fn logits_nlls<B: SsmBackend>(logits: Tensor<B, 2>, targets: &[u32]) -> Vec<f64> {
+    let [rows, vocab] = logits.dims();
+    let ids: Vec<i32> = targets.iter().map(|id| *id as i32).collect();
+    let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows, 1]), &logits.device());
+    let picked = read(logits.clone().gather(1, ids));
+    let max = logits.clone().max_dim(1);
+    let parts = sum_parts(vocab);
+    let exponentials = (logits - max.clone())
+        .exp()
+        .reshape([rows, parts, vocab / parts]);
+    let sums = read(exponentials.sum_dim(2));
+    let max = read(max);
+    (0..rows)
+        .map(|row| {
+            max[row]
+                + sums[row * parts..(row + 1) * parts]
+                    .iter()
+                    .sum::<f64>()
+                    .ln()
+                - picked[row]
+        })
+        .collect()
+}
+
+/// Into how many equal parts a sum over `vocab` entries is cut: the most up to 512, so that parts are short.
+fn sum_parts(vocab: usize) -> usize {
+    (1..=vocab.min(512))
+        .rev()
+        .find(|parts| vocab.is_multiple_of(*parts))
+        .unwrap_or(1)
+}
+
+fn read<B: SsmBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
+    tensor.into_data().iter::<f64>().collect()
+}
+
+fn check_ids(ids: &[u32], vocab_size: usize) -> Result<(), EvalError> {
+    match ids.iter().position(|id| *id as usize >= vocab_size) {
+        Some(index) => Err(EvalError::TokenOutOfRange {
+            index,
+            id: ids[index],
+            vocab_size,
+        }),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
