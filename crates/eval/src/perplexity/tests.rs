@@ -1,20 +1,14 @@
 use burn::backend::Flex;
-use model::{HybridConfig, LlamaConfig};
 
 use super::*;
+use crate::tiny_model::tiny_model;
 
 type B = Flex;
 
 const VOCAB: usize = 97;
 
 fn tiny() -> HybridModel<B> {
-    let llama: LlamaConfig = serde_json::from_value(serde_json::json!({
-        "model_type": "llama", "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
-        "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": VOCAB, "rope_theta": 10000.0,
-        "rms_norm_eps": 1e-5, "tie_word_embeddings": false, "max_position_embeddings": 8192,
-    }))
-    .unwrap();
-    HybridModel::init(&HybridConfig::teacher(llama), &Default::default())
+    tiny_model(VOCAB)
 }
 
 fn ids(count: usize) -> Vec<u32> {

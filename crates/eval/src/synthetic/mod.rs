@@ -176,7 +176,7 @@ fn split_of(prompt: &str) -> Split {
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
-    if (hash ^ (hash >> 32)) % 8 == 0 {
+    if (hash ^ (hash >> 32)).is_multiple_of(8) {
         Split::HeldOut
     } else {
         Split::Train
