@@ -21,6 +21,7 @@ pub use chat_template::{ChatTemplate, EncodedChat, Message, Role};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };
+pub use convert::{LayerPlan, Layout};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use error::ModelError;
 pub use hybrid::HybridModel;
