@@ -25,4 +25,5 @@ pub use convert::{LayerPlan, Layout};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use error::ModelError;
 pub use hybrid::HybridModel;
+pub use load::load;
 pub use tokenizer::Tokenizer;

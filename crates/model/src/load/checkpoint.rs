@@ -1,0 +1,199 @@
+//! `mamba_config.json`: what is hybrid about a model, in the published form and ours (method section 10).
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::config::{HybridConfig, LlamaConfig, MixerKind, SsmConfig};
+use crate::error::ModelError;
+
+/// Our own object inside `mamba_config.json`; upstream code ignores it.
+const OWN_KEY: &str = "serpentine";
+
+/// Where a checkpoint comes from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckpointMeta {
+    /// Stage that wrote it: `distillation`, `sft`, `dpo`
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// Optimiser steps taken in that stage
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<u64>,
+    /// SHA-256 of the weights it started from
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent_sha256: Option<String>,
+    /// SHA-256 of the teacher
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_sha256: Option<String>,
+    /// Fingerprint of the training data
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_fingerprint: Option<String>,
+}
+
+/// Ours: the mixer with all its flags, and the provenance.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Own {
+    ssm: SsmConfig,
+    #[serde(default)]
+    meta: CheckpointMeta,
+}
+
+/// Reads `mamba_config.json`. Without our object the quirks of the published models are assumed.
+pub(super) fn hybrid_config(
+    llama: LlamaConfig,
+    json: &Value,
+    origin: &str,
+) -> Result<(HybridConfig, Option<CheckpointMeta>), ModelError> {
+    let attn_layers = json
+        .get("attn_layers")
+        .and_then(Value::as_array)
+        .and_then(|layers| {
+            let layers = layers.iter().map(|layer| Some(layer.as_u64()? as usize));
+            layers.collect::<Option<Vec<usize>>>()
+        })
+        .ok_or_else(|| {
+            ModelError::config(
+                origin,
+                "attn_layers",
+                "missing or no list",
+                "the kept layer indices",
+            )
+        })?;
+    let (ssm, meta) = match json.get(OWN_KEY) {
+        Some(own) => {
+            let own: Own = serde_json::from_value(own.clone()).map_err(|source| {
+                ModelError::config(origin, OWN_KEY, source, "what this program writes there")
+            })?;
+            (own.ssm, Some(own.meta))
+        }
+        None => (published(&llama, json), None),
+    };
+    check_widths(&llama, json, origin)?;
+    let config = HybridConfig {
+        llama,
+        attn_layers,
+        ssm: Some(ssm),
+    };
+    config.validate(origin)?;
+    Ok((config, meta))
+}
+
+/// The mixer that a published `ssm_cfg` means: Mamba2 has `ngroups`.
+fn published(llama: &LlamaConfig, json: &Value) -> SsmConfig {
+    let ssm_cfg = json.get("ssm_cfg");
+    let has = |field: &str| ssm_cfg.is_some_and(|cfg| cfg.get(field).is_some());
+    let kind = if has("ngroups") {
+        MixerKind::Mamba2
+    } else {
+        MixerKind::Mamba1
+    };
+    let mut ssm = SsmConfig::published(kind, llama);
+    if let Some(d_state) = ssm_cfg.and_then(|cfg| cfg.get("d_state")?.as_u64()) {
+        ssm.d_state = d_state as usize;
+    }
+    ssm
+}
+
+/// Compares the sizes that both configuration files give.
+fn check_widths(llama: &LlamaConfig, json: &Value, origin: &str) -> Result<(), ModelError> {
+    for (field, expected) in [
+        ("d_model", llama.d_model),
+        ("d_inner", llama.d_inner()),
+        ("d_xb", llama.d_xb()),
+        ("intermediate_size", llama.intermediate_size),
+        ("n_layer", llama.n_layers),
+    ] {
+        let found = json.get(field).filter(|value| !value.is_null());
+        if let Some(found) = found
+            && found.as_u64() != Some(expected as u64)
+        {
+            let expected = format!("{expected}, as `config.json` says");
+            return Err(ModelError::config(origin, field, found, expected));
+        }
+    }
+    Ok(())
+}
+
+/// Writes what [`hybrid_config`] reads.
+pub(super) fn mamba_config(config: &HybridConfig, ssm: &SsmConfig, meta: &CheckpointMeta) -> Value {
+    let llama = &config.llama;
+    let ssm_cfg = match ssm.mixer {
+        MixerKind::Mamba2 => {
+            json!({"expand": 1, "ngroups": llama.n_heads, "d_state": ssm.d_state})
+        }
+        _ => json!({"expand": 1}),
+    };
+    json!({
+        "d_model": llama.d_model,
+        "ssm_cfg": ssm_cfg,
+        "rms_norm_eps": llama.rms_norm_eps,
+        "vocab_size": null,
+        "d_inner": llama.d_inner(),
+        "d_xb": llama.d_xb(),
+        "intermediate_size": llama.intermediate_size,
+        "hidden_act": "silu",
+        "n_layer": llama.n_layers,
+        "attn_layers": config.attn_layers,
+        OWN_KEY: Own { ssm: ssm.clone(), meta: meta.clone() },
+    })
+}
+
+/// Checks that the layers with attention weights are the ones the configuration names, and the others' mixers of the kind
+/// it says: a mismatch says more than a list of missing keys.
+pub(super) fn check_layers<'a>(
+    config: &HybridConfig,
+    keys: impl Iterator<Item = &'a str>,
+    folder: &Path,
+) -> Result<(), ModelError> {
+    let mut found = BTreeSet::new();
+    let mut kinds = BTreeSet::new();
+    for key in keys {
+        let Some(rest) = key.strip_prefix("model.layers.") else {
+            continue;
+        };
+        match rest.split_once('.') {
+            Some((layer_idx, "self_attn.q_proj.weight")) => {
+                found.extend(layer_idx.parse::<usize>().ok());
+            }
+            Some((_, "mamba.in_proj.weight")) => {
+                kinds.insert("mamba2");
+            }
+            Some((_, "mamba.in_proj_x.weight")) => {
+                kinds.insert("mamba1");
+            }
+            _ => {}
+        }
+    }
+    let malformed = |field: &str, problem: String| ModelError::Malformed {
+        path: folder.into(),
+        field: field.into(),
+        problem,
+        cure: "take configuration and weights from the same model",
+    };
+    let found: Vec<usize> = found.into_iter().collect();
+    if found != config.attn_layers {
+        return Err(malformed(
+            "attn_layers",
+            format!(
+                "is {:?}, but the weights have attention in layers {found:?}",
+                config.attn_layers
+            ),
+        ));
+    }
+    let expected = match config.ssm.as_ref().map(|ssm| ssm.mixer) {
+        Some(MixerKind::Mamba1) => "mamba1",
+        Some(MixerKind::Mamba2) => "mamba2",
+        _ => return Ok(()),
+    };
+    match kinds.iter().find(|kind| **kind != expected) {
+        Some(kind) => Err(malformed(
+            "ssm_cfg",
+            format!("means {expected}, but the weights are those of {kind}"),
+        )),
+        None => Ok(()),
+    }
+}
