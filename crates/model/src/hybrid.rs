@@ -135,6 +135,16 @@ impl<B: SsmBackend> HybridModel<B> {
         self.norm.forward(self.run(tokens, Some(cache), |_| ()))
     }
 
+    #[cfg(test)]
+    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.embed_tokens.forward(tokens)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn blocks(&self) -> &[Block<B>] {
+        &self.layers
+    }
+
     fn run(
         &self,
         tokens: Tensor<B, 2, Int>,

@@ -27,3 +27,6 @@ pub use error::ModelError;
 pub use hybrid::HybridModel;
 pub use load::load;
 pub use tokenizer::Tokenizer;
+
+#[cfg(test)]
+mod tests;
