@@ -3,10 +3,12 @@
 pub mod batch;
 pub mod builtin;
 pub mod chat;
+mod datasets;
 pub mod filter;
 pub mod jsonl;
 pub mod preference;
 pub mod prompts;
+mod pseudo_labels;
 mod records;
 mod split;
 pub mod text;
@@ -14,8 +16,10 @@ mod words;
 
 pub use batch::{Batch, BatchOrder, Example};
 pub use chat::Chat;
+pub use datasets::{Datasets, build};
 pub use filter::{Rejected, ReplyFilter};
 pub use jsonl::ReplyRecord;
 pub use preference::{Preference, PreferenceExample};
 pub use prompts::{PromptKind, Prompts};
+pub use pseudo_labels::{PseudoLabelPlan, pseudo_labels};
 pub use split::split;

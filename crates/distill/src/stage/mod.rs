@@ -1,1 +1,85 @@
-//! Placeholder: filled in by a following commit.
+//! Training stages: each is data, a loss and what is trainable (method, section 4.1).
+
+mod distillation;
+mod dpo;
+mod sft;
+mod steps;
+
+use std::path::Path;
+
+use kernels::SsmBackend;
+use model::{HybridModel, Tokenizer};
+
+use crate::data::Datasets;
+use crate::recipe::{Plan, StageKind, StagePlan};
+use crate::run::{EventSink, StopFlag};
+
+/// What a stage works with.
+pub struct StageContext<'a, B: SsmBackend> {
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The stage.
+    pub stage: &'a StagePlan,
+    /// Frozen teacher.
+    pub teacher: &'a HybridModel<B>,
+    /// Policy that DPO compares with; absent: as the plan says, the student before the stage or the teacher.
+    pub reference: Option<&'a HybridModel<B>>,
+    /// Tokenizer of teacher and student.
+    pub tokenizer: &'a Tokenizer,
+    /// Data of the run.
+    pub data: &'a Datasets,
+    /// Where events go.
+    pub events: &'a mut dyn EventSink,
+    /// Asked after every step.
+    pub stop: &'a StopFlag,
+    /// Device of all models.
+    pub device: &'a B::Device,
+    /// Folder of the run.
+    pub run_dir: &'a Path,
+}
+
+/// How a stage ended.
+pub enum StageOutcome<B: SsmBackend> {
+    /// All steps were taken.
+    Finished {
+        /// The trained student, without a tape.
+        model: HybridModel<B>,
+        /// Numbers of the stage.
+        summary: StageSummary,
+    },
+    /// The user stopped it; nothing is kept, the stage is run again on resume.
+    Interrupted,
+}
+
+/// Numbers of a finished stage.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct StageSummary {
+    /// Optimiser steps that changed the weights.
+    pub steps: usize,
+    /// Steps left out because loss or gradient were not finite.
+    pub skipped_steps: usize,
+    /// Real tokens seen, padding left out.
+    pub tokens: u64,
+    /// Mean loss over the last tenth of the steps.
+    pub final_loss: f64,
+}
+
+/// Runs a stage on `student`.
+///
+/// The same plan, data and student give the same losses on the same backend.
+///
+/// # Errors
+/// When the data has no example for the stage, or the loss stays not finite for several steps.
+pub fn run_stage<B: SsmBackend>(
+    context: StageContext<B>,
+    student: HybridModel<B>,
+) -> anyhow::Result<StageOutcome<B>> {
+    match context.stage.kind {
+        StageKind::Distillation => distillation::run(context, student),
+        StageKind::Sft => sft::run(context, student),
+        StageKind::Dpo => dpo::run(context, student),
+    }
+}
+
+#[cfg(test)]
+mod tests;

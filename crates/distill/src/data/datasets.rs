@@ -1,0 +1,281 @@
+//! What a plan trains on and is measured with.
+
+use std::path::Path;
+
+use anyhow::Context;
+use eval::synthetic::{SyntheticTask, TaskKind, TaskMix, tasks};
+use kernels::SsmBackend;
+use model::{ChatTemplate, HybridModel, Tokenizer};
+
+use super::pseudo_labels::{PseudoLabelPlan, pseudo_labels};
+use super::{Chat, Example, Preference, PreferenceExample, builtin, split, text};
+use crate::recipe::{DataSource, Plan, StageKind};
+use crate::run::{Event, EventSink, StopFlag};
+
+/// Tokenised data of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Datasets {
+    /// Stage 1: the teacher's replies to training prompts, and text.
+    pub distillation: Vec<Example>,
+    /// Stage 2: conversations with the replies that the data brings, and text.
+    pub sft: Vec<Example>,
+    /// Stage 3: preference pairs.
+    pub dpo: Vec<PreferenceExample>,
+    /// Held-out conversations with the teacher's replies (held-out text if there are no conversations).
+    pub eval_perplexity: Vec<Example>,
+    /// Held-out synthetic tasks.
+    pub eval_tasks: Vec<SyntheticTask>,
+}
+
+/// Seeds of what is drawn for a run; evaluation is the same in every run.
+const EVAL_SEED: u64 = 0x5eed;
+
+/// Records before tokenising.
+#[derive(Default)]
+struct Sources {
+    /// Prompts for the teacher, in order of preference.
+    prompts: Vec<Chat>,
+    sft: Vec<Chat>,
+    pairs: Vec<Preference>,
+    held_out: Vec<Chat>,
+    text: Vec<Example>,
+    held_out_text: Vec<Example>,
+}
+
+/// Reads the data of `plan`, lets the teacher answer the prompts (cached under `run_dir`) and tokenises everything.
+///
+/// Returns `None` when `stop` was set meanwhile.
+///
+/// # Errors
+/// When a file cannot be read, the tokenizer has no chat template, a stage is left without data, or generation fails.
+pub fn build<B: SsmBackend>(
+    plan: &Plan,
+    teacher: &HybridModel<B>,
+    tokenizer: &Tokenizer,
+    run_dir: &Path,
+    events: &mut dyn EventSink,
+    stop: &StopFlag,
+) -> anyhow::Result<Option<Datasets>> {
+    let template = ChatTemplate::detect(tokenizer)
+        .context("the teacher's tokenizer has no control tokens of ChatML, Llama-3 or Zephyr")?;
+    let sources = match &plan.data.source {
+        DataSource::Builtin(_) => builtin_sources(plan)?,
+        DataSource::Files {
+            chat,
+            text,
+            preferences,
+        } => file_sources(plan, tokenizer, chat, text, preferences)?,
+    };
+    let seq_len = plan.data.seq_len;
+    let encode = |chats: &[Chat]| -> anyhow::Result<Vec<Example>> {
+        let mut examples = Vec::with_capacity(chats.len());
+        for chat in chats {
+            examples.extend(chat.encode(tokenizer, &template)?.truncated(seq_len));
+        }
+        Ok(examples)
+    };
+    let mut answer = |chats: &[Chat], what: &str, seed: u64| {
+        events.emit(Event::Note {
+            text: format!("the teacher answers {} {what} prompts", chats.len()),
+        });
+        let labels = PseudoLabelPlan {
+            max_tokens: plan.data.pseudo_label_tokens,
+            temperature: plan.data.pseudo_label_temperature,
+            seed,
+            seq_len,
+        };
+        let cache = run_dir.join("data");
+        pseudo_labels(teacher, tokenizer, &template, chats, labels, &cache, stop)
+    };
+
+    let mut data = Datasets {
+        sft: encode(&sources.sft)?,
+        ..Datasets::default()
+    };
+    if plan.data.pseudo_labels == 0 {
+        data.distillation = encode(&sources.prompts)?;
+    } else {
+        let prompts = &sources.prompts[..plan.data.pseudo_labels.min(sources.prompts.len())];
+        match answer(prompts, "training", plan.seed)? {
+            Some(examples) => data.distillation = examples,
+            None => return Ok(None),
+        }
+    }
+    data.distillation.extend(sources.text.iter().cloned());
+    data.sft.extend(sources.text);
+    for pair in &sources.pairs {
+        data.dpo.extend(pair.encode(tokenizer, &template, seq_len)?);
+    }
+    let held_out = &sources.held_out[..plan.eval.perplexity_sequences.min(sources.held_out.len())];
+    match answer(held_out, "held-out", EVAL_SEED)? {
+        Some(examples) => data.eval_perplexity = examples,
+        None => return Ok(None),
+    }
+    if data.eval_perplexity.is_empty() {
+        data.eval_perplexity = sources.held_out_text;
+        data.eval_perplexity
+            .truncate(plan.eval.perplexity_sequences);
+    }
+    data.eval_tasks = eval_tasks(plan.eval.task_examples);
+    check(plan, &data)?;
+    Ok(Some(data))
+}
+
+/// Examples that the longest stage of a kind takes.
+fn demand(plan: &Plan, wants: impl Fn(StageKind) -> bool) -> usize {
+    let examples = plan.stages().filter(|stage| wants(stage.kind));
+    examples
+        .map(|stage| stage.steps * stage.batch_size * stage.grad_accumulation)
+        .max()
+        .unwrap_or(0)
+}
+
+/// Built-in chats and as many synthetic tasks, no more than the stages take.
+fn builtin_sources(plan: &Plan) -> anyhow::Result<Sources> {
+    let chats = Chat::from_replies(builtin::replies()?);
+    let (mut train, held_out) = split(chats, plan.data.eval_share, |chat| chat.id.clone());
+    let mix = TaskMix::default();
+    let half = demand(plan, |kind| kind != StageKind::Dpo)
+        .max(plan.data.pseudo_labels)
+        .div_ceil(2)
+        .max(1);
+    train.truncate(half);
+    let asked: Vec<_> = tasks(plan.seed, half, &mix)
+        .iter()
+        .map(Chat::from_task)
+        .collect();
+    let shown: Vec<_> = tasks(plan.seed ^ 1, half, &mix)
+        .iter()
+        .map(Chat::from_task)
+        .collect();
+    let compared = tasks(
+        plan.seed ^ 2,
+        demand(plan, |kind| kind == StageKind::Dpo),
+        &mix,
+    );
+    Ok(Sources {
+        prompts: alternate(train.clone(), asked),
+        sft: alternate(train, shown),
+        pairs: compared.iter().map(Preference::from_task).collect(),
+        held_out,
+        ..Sources::default()
+    })
+}
+
+fn file_sources(
+    plan: &Plan,
+    tokenizer: &Tokenizer,
+    chat: &[std::path::PathBuf],
+    text_files: &[std::path::PathBuf],
+    preferences: &[std::path::PathBuf],
+) -> anyhow::Result<Sources> {
+    let mut sources = Sources::default();
+    let share = plan.data.eval_share;
+    for path in chat {
+        let (train, held_out) = split(Chat::read(path)?, share, |chat| chat.id.clone());
+        sources.sft.extend(train);
+        sources.held_out.extend(held_out);
+    }
+    sources.prompts = sources.sft.clone();
+    for path in text_files {
+        let windows = text::windows(path, tokenizer, plan.data.seq_len)?;
+        let windows: Vec<_> = windows.into_iter().enumerate().collect();
+        let (train, held_out) = split(windows, share, |(index, _)| index.to_string());
+        sources
+            .text
+            .extend(train.into_iter().map(|(_, window)| window));
+        sources
+            .held_out_text
+            .extend(held_out.into_iter().map(|(_, window)| window));
+    }
+    for path in preferences {
+        let (train, _) = split(Preference::read(path)?, share, Preference::id);
+        sources.pairs.extend(train);
+    }
+    Ok(sources)
+}
+
+/// One of each in turn; the rest of the longer list at the end.
+fn alternate(left: Vec<Chat>, right: Vec<Chat>) -> Vec<Chat> {
+    let (mut left, mut right) = (left.into_iter(), right.into_iter());
+    let mut all = Vec::new();
+    loop {
+        let before = all.len();
+        all.extend(left.next());
+        all.extend(right.next());
+        if all.len() == before {
+            return all;
+        }
+    }
+}
+
+/// Held-out tasks, `count` of each kind.
+fn eval_tasks(count: usize) -> Vec<SyntheticTask> {
+    let of_kind = |kind: TaskKind| {
+        let weight = |other| f64::from(u8::from(kind == other));
+        let mix = TaskMix {
+            recall: weight(TaskKind::Recall),
+            copy: weight(TaskKind::Copy),
+            lookup: weight(TaskKind::Lookup),
+            ..TaskMix::default()
+        };
+        tasks(EVAL_SEED, count, &mix.held_out())
+    };
+    TaskKind::ALL.into_iter().flat_map(of_kind).collect()
+}
+
+/// Every stage that trains has something to train on.
+fn check(plan: &Plan, data: &Datasets) -> anyhow::Result<()> {
+    for stage in plan.stages().filter(|stage| stage.steps > 0) {
+        let count = match stage.kind {
+            StageKind::Distillation => data.distillation.len(),
+            StageKind::Sft => data.sft.len(),
+            StageKind::Dpo => data.dpo.len(),
+        };
+        anyhow::ensure!(
+            count > 0,
+            "stage `{}` has no example that fits `data.seq_len` = {} tokens; raise it or add data",
+            stage.kind.name(),
+            plan.data.seq_len
+        );
+    }
+    anyhow::ensure!(
+        !data.eval_perplexity.is_empty(),
+        "no held-out sequence is left to measure perplexity with; add data or raise `data.eval_share`"
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lists_are_taken_in_turn() {
+        let chats = |names: &[&str]| -> Vec<Chat> {
+            names
+                .iter()
+                .map(|name| Chat {
+                    id: (*name).into(),
+                    messages: Vec::new(),
+                })
+                .collect()
+        };
+        let all = alternate(chats(&["a", "b", "c"]), chats(&["1"]));
+        assert_eq!(
+            all.iter().map(|chat| chat.id.as_str()).collect::<String>(),
+            "a1bc"
+        );
+    }
+
+    #[test]
+    fn eval_tasks_are_the_same_each_time_and_of_all_kinds() {
+        let tasks = eval_tasks(5);
+        assert_eq!(tasks, eval_tasks(5));
+        assert!(
+            TaskKind::ALL
+                .iter()
+                .all(|kind| tasks.iter().filter(|t| t.kind == *kind).count() == 5)
+        );
+    }
+}

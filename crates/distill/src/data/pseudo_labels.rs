@@ -1,0 +1,160 @@
+//! Replies of the teacher to training prompts: the targets of sequence-level distillation (method, section 4.3).
+
+use std::path::Path;
+
+use anyhow::Context;
+use kernels::SsmBackend;
+use model::decode::{Finish, Sampling, generate_batch};
+use model::{ChatTemplate, HybridModel, Tokenizer};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{Chat, Example, jsonl};
+use crate::run::StopFlag;
+
+/// Prompts answered together.
+const BATCH: usize = 64;
+
+/// How the teacher answers.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PseudoLabelPlan {
+    /// Most tokens of a reply.
+    pub max_tokens: usize,
+    /// Sampling temperature; 0 is greedy.
+    pub temperature: f64,
+    /// Seed of the sampler.
+    pub seed: u64,
+    /// Longest sequence kept, tokens.
+    pub seq_len: usize,
+}
+
+/// A reply as it stands in the run folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+struct Label {
+    prompt: String,
+    reply: String,
+    tokens: Vec<u32>,
+    ended: bool,
+}
+
+/// The teacher's replies to the prompts of `chats`, as training examples in the same order; `None` when `stop` was set.
+///
+/// Replies are cached in `cache_dir`, in a file named after everything that determines them, and read from there the next
+/// time. Prompts that leave no room for a reply, and empty replies, give no example.
+///
+/// # Errors
+/// When generation fails or the cache cannot be read or written.
+pub fn pseudo_labels<B: SsmBackend>(
+    teacher: &HybridModel<B>,
+    tokenizer: &Tokenizer,
+    template: &ChatTemplate,
+    chats: &[Chat],
+    plan: PseudoLabelPlan,
+    cache_dir: &Path,
+    stop: &StopFlag,
+) -> anyhow::Result<Option<Vec<Example>>> {
+    let mut prompts = Vec::with_capacity(chats.len());
+    for chat in chats {
+        let ids = chat.encode_prompt(tokenizer, template)?;
+        if ids.len() + 2 <= plan.seq_len {
+            prompts.push((chat, ids));
+        }
+    }
+    let end = template.end_of_turn(tokenizer)?;
+    let path = cache_dir.join(format!("pseudo-labels-{}.jsonl", key(&prompts, plan)));
+    let labels = if path.exists() {
+        jsonl::read::<Label>(&path)?
+    } else {
+        let Some(labels) = generate(teacher, tokenizer, &prompts, plan, end, stop)? else {
+            return Ok(None);
+        };
+        let mut writer = jsonl::Writer::create(&path)?;
+        for label in &labels {
+            writer.write(label)?;
+        }
+        writer.finish()?;
+        labels
+    };
+    anyhow::ensure!(
+        labels.len() == prompts.len(),
+        "`{}` holds {} replies, expected {}; delete it to make them again",
+        path.display(),
+        labels.len(),
+        prompts.len()
+    );
+    let examples = prompts
+        .into_iter()
+        .zip(labels)
+        .filter_map(|((_, mut ids), label)| {
+            let mut targets = vec![false; ids.len()];
+            ids.extend(&label.tokens);
+            ids.extend(label.ended.then_some(end));
+            targets.resize(ids.len(), true);
+            Example { ids, targets }.truncated(plan.seq_len)
+        });
+    Ok(Some(examples.collect()))
+}
+
+fn generate<B: SsmBackend>(
+    teacher: &HybridModel<B>,
+    tokenizer: &Tokenizer,
+    prompts: &[(&Chat, Vec<u32>)],
+    plan: PseudoLabelPlan,
+    end: u32,
+    stop: &StopFlag,
+) -> anyhow::Result<Option<Vec<Label>>> {
+    let mut stop_tokens = teacher.config().llama.eos_token_ids.clone();
+    stop_tokens.push(end);
+    // Prompts of like length share a batch, so few steps are spent on ragged prompts.
+    let mut order: Vec<usize> = (0..prompts.len()).collect();
+    order.sort_by_key(|index| prompts[*index].1.len());
+    let mut labels: Vec<Option<Label>> = vec![None; prompts.len()];
+    for (batch_index, batch) in order.chunks(BATCH).enumerate() {
+        if stop.is_set() {
+            return Ok(None);
+        }
+        let ids: Vec<_> = batch
+            .iter()
+            .map(|index| prompts[*index].1.clone())
+            .collect();
+        let longest = ids.last().map_or(0, Vec::len);
+        let max_tokens = plan
+            .max_tokens
+            .min(plan.seq_len.saturating_sub(longest))
+            .max(1);
+        let seed = plan
+            .seed
+            .wrapping_mul(1_000_003)
+            .wrapping_add(batch_index as u64);
+        let sampling = Sampling::with_temperature(max_tokens, plan.temperature as f32, seed)
+            .stop_at(stop_tokens.clone());
+        let replies = generate_batch(teacher, &ids, &sampling).context("the teacher's replies")?;
+        for (index, reply) in batch.iter().zip(replies) {
+            let prompt = prompts[*index].0.prompt();
+            labels[*index] = Some(Label {
+                prompt: prompt
+                    .last()
+                    .map(|message| message.content.clone())
+                    .unwrap_or_default(),
+                reply: tokenizer.decode(&reply.tokens),
+                ended: reply.finish == Finish::Stop,
+                tokens: reply.tokens,
+            });
+        }
+    }
+    Ok(labels.into_iter().collect())
+}
+
+/// Hash of prompts and sampling.
+fn key(prompts: &[(&Chat, Vec<u32>)], plan: PseudoLabelPlan) -> String {
+    let mut hash = Sha256::new();
+    hash.update(format!("{plan:?}"));
+    for (_, ids) in prompts {
+        hash.update((ids.len() as u64).to_le_bytes());
+        ids.iter().for_each(|id| hash.update(id.to_le_bytes()));
+    }
+    hash.finalize()[..8]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}

@@ -1,0 +1,22 @@
+//! Stage 2: end-to-end training on conversations, by cross-entropy, KL to the teacher, or both.
+
+use kernels::SsmBackend;
+use model::HybridModel;
+
+use super::distillation::Conversations;
+use super::{StageContext, StageOutcome, steps};
+
+/// Runs the stage.
+pub(super) fn run<B: SsmBackend>(
+    context: StageContext<B>,
+    student: HybridModel<B>,
+) -> anyhow::Result<StageOutcome<B>> {
+    let examples = Conversations {
+        examples: &context.data.sft,
+        teacher: context.teacher,
+        loss: context.stage.loss,
+        seq_len: context.plan.data.seq_len,
+        device: context.device,
+    };
+    steps::run(context, student, &examples)
+}
