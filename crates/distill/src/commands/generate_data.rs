@@ -7,10 +7,8 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use indicatif::{ProgressBar, ProgressStyle};
 use model::decode::{Finish, Sampling, generate_batch};
-use model::load::gguf::{GgufFile, load_llama};
-use model::{ChatTemplate, Message, Tokenizer};
+use model::{ChatTemplate, Message};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use crate::backend::{Device, InnerBackend};
 use crate::cli::GenerateDataArgs;
@@ -27,10 +25,11 @@ const BATCHES_SORTED_TOGETHER: usize = 8;
 /// When the model cannot be loaded, has no chat template, or the disk refuses.
 pub fn run(args: GenerateDataArgs, device: &Device) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let file = GgufFile::open(&args.model)?;
-    let teacher = load_llama::<InnerBackend>(&file, device)?;
-    let tokenizer = Tokenizer::from_gguf(&file)?;
-    let teacher_sha256 = sha256_file(&args.model)?;
+    let loaded = model::load::<InnerBackend>(&args.model, device)?;
+    let (teacher, teacher_sha256) = (loaded.model, loaded.sha256);
+    let tokenizer = loaded
+        .tokenizer
+        .with_context(|| format!("`{}` has no tokenizer", args.model.display()))?;
     let template =
         ChatTemplate::detect(&tokenizer).context("the tokenizer has no chat template tokens")?;
     let mut stop_tokens = teacher.config().llama.eos_token_ids.clone();
@@ -146,21 +145,6 @@ fn progress_bar(count: usize) -> ProgressBar {
     );
     ProgressBar::new(count as u64)
         .with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
-}
-
-fn sha256_file(path: &Path) -> anyhow::Result<String> {
-    let name = || format!("could not read `{}`", path.display());
-    let mut hash = Sha256::new();
-    std::io::copy(
-        &mut std::fs::File::open(path).with_context(name)?,
-        &mut hash,
-    )
-    .with_context(name)?;
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
 }
 
 /// `FILE.meta.json`, where the file's origin is written.

@@ -2,6 +2,7 @@
 
 mod distillation;
 mod dpo;
+pub mod pretraining;
 mod sft;
 mod steps;
 

@@ -1,0 +1,226 @@
+//! Batches of pretraining, drawn ahead of the device by host threads.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::thread;
+
+use eval::synthetic::{TaskMix, task};
+use model::{ChatTemplate, Tokenizer};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::PretrainData;
+use crate::data::{Batch, Chat, Example};
+
+/// Batches that a thread keeps ready.
+const READY: usize = 8;
+/// Most pairs of a task at the first step of the curriculum.
+const FIRST_PAIRS: usize = 3;
+
+/// What batches are drawn from.
+pub struct FeedSource {
+    /// Shares and lengths.
+    pub data: PretrainData,
+    /// Rows times length of a batch.
+    pub tokens_per_batch: usize,
+    /// Conversations with every token a target, each at most `seq_len` tokens.
+    pub dialogues: Vec<Example>,
+    /// Tokenizer of the tasks.
+    pub tokenizer: Tokenizer,
+    /// Template of the tasks.
+    pub template: ChatTemplate,
+    /// Seed of everything drawn.
+    pub seed: u64,
+}
+
+impl FeedSource {
+    /// Batch number `step`: a pure function of the source and the number.
+    pub fn batch(&self, step: usize) -> Batch {
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xfeed);
+        rng.set_stream(step as u64);
+        let is_packed = rng.random_bool(self.data.packed_share);
+        let mix = self.mix(step);
+        let seq_len = self.data.seq_len;
+        let mut index = 0;
+        let mut draw = |rng: &mut ChaCha8Rng| loop {
+            if self.dialogues.is_empty() || rng.random_bool(self.data.task_share) {
+                // No task is drawn twice: every step has its own range of numbers.
+                let task = task(self.seed, ((step as u64) << 16) | index, &mix);
+                index += 1;
+                let example = Chat::from_task(&task).encode(&self.tokenizer, &self.template);
+                // The template's tokens are in the tokenizer, so encoding cannot fail; a task that is too long is drawn anew.
+                if let Ok(example) = example
+                    && example.ids.len() <= seq_len
+                {
+                    return example;
+                }
+            } else {
+                return self.dialogues[rng.random_range(0..self.dialogues.len())].clone();
+            }
+        };
+        let mut rows: Vec<Example> = Vec::new();
+        if is_packed {
+            let mut next = draw(&mut rng);
+            while rows.len() < (self.tokens_per_batch / seq_len).max(1) {
+                let mut row = Example {
+                    ids: Vec::new(),
+                    targets: Vec::new(),
+                };
+                while row.ids.len() + next.ids.len() <= seq_len {
+                    row.ids.append(&mut next.ids);
+                    row.targets.append(&mut next.targets);
+                    next = draw(&mut rng);
+                }
+                rows.push(row);
+            }
+        } else {
+            // Rows of like length: draw three times as many, sort, take a run of neighbours.
+            let mut pool: Vec<Example> = Vec::new();
+            let mut total = 0;
+            while total < 3 * self.tokens_per_batch {
+                let example = draw(&mut rng);
+                total += example.ids.len();
+                pool.push(example);
+            }
+            pool.sort_by_key(|example| example.ids.len());
+            let start = rng.random_range(0..pool.len());
+            let mut longest = 0;
+            for offset in 0..pool.len() {
+                let example = &pool[(start + offset) % pool.len()];
+                let wraps = start + offset == pool.len();
+                longest = longest.max(example.ids.len()).next_multiple_of(16);
+                if wraps || longest * (rows.len() + 1) > self.tokens_per_batch {
+                    break;
+                }
+                rows.push(example.clone());
+            }
+        }
+        Batch::new(&rows, seq_len)
+    }
+
+    fn mix(&self, step: usize) -> TaskMix {
+        let tasks = &self.data.tasks;
+        let progress = match self.data.curriculum_steps {
+            0 => 1.0,
+            steps => (step as f64 / steps as f64).min(1.0),
+        };
+        let first = FIRST_PAIRS.max(tasks.min_pairs).min(tasks.max_pairs);
+        let grown = ((tasks.max_pairs - first) as f64 * progress).round() as usize;
+        TaskMix {
+            max_pairs: first + grown,
+            ..tasks.clone()
+        }
+    }
+}
+
+/// Batches 0, 1, 2, ... in order, made by several threads.
+pub struct Feed {
+    lanes: Vec<Receiver<Batch>>,
+    next: usize,
+}
+
+impl Feed {
+    /// Starts the threads; they end when the feed is dropped.
+    pub fn start(source: FeedSource, threads: usize) -> Self {
+        let source = Arc::new(source);
+        let threads = threads.max(1);
+        let lane = |lane: usize| {
+            let source = source.clone();
+            let (sender, receiver) = sync_channel(READY);
+            thread::spawn(move || {
+                let mut step = lane;
+                while sender.send(source.batch(step)).is_ok() {
+                    step += threads;
+                }
+            });
+            receiver
+        };
+        Self {
+            lanes: (0..threads).map(lane).collect(),
+            next: 0,
+        }
+    }
+
+    /// The next batch.
+    ///
+    /// # Errors
+    /// When its thread died.
+    pub fn next_batch(&mut self) -> anyhow::Result<Batch> {
+        let lane = self.next % self.lanes.len();
+        self.next += 1;
+        self.lanes[lane]
+            .recv()
+            .map_err(|_| anyhow::anyhow!("a thread that draws batches ended early"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn source(packed_share: f64) -> FeedSource {
+        let specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+        let text = "Remember these pairs: Ben 4. What goes with Ben? user assistant";
+        let tokenizer = Tokenizer::train_bpe([text], 320, &specials).expect("trains");
+        let template = ChatTemplate::chat_ml();
+        let dialogue = Example {
+            ids: vec![5; 40],
+            targets: vec![true; 40],
+        };
+        let data = PretrainData {
+            task_share: 0.5,
+            packed_share,
+            seq_len: 256,
+            held_out_share: 0.1,
+            curriculum_steps: 10,
+            tasks: TaskMix {
+                max_pairs: 6,
+                ..TaskMix::default()
+            },
+        };
+        FeedSource {
+            data,
+            tokens_per_batch: 2048,
+            dialogues: vec![dialogue],
+            tokenizer,
+            template,
+            seed: 3,
+        }
+    }
+
+    #[test]
+    fn threads_give_the_batches_in_order() {
+        let expected: Vec<_> = (0..6).map(|step| source(0.5).batch(step)).collect();
+        for threads in [1, 3] {
+            let mut feed = Feed::start(source(0.5), threads);
+            let batches: Vec<_> = (0..6)
+                .map(|_| feed.next_batch().expect("a batch"))
+                .collect();
+            assert!(batches == expected, "{threads} threads");
+        }
+        assert_ne!(expected[0], expected[1]);
+    }
+
+    #[test]
+    fn batches_respect_the_token_budget_and_hold_targets() {
+        for packed_share in [0.0, 1.0] {
+            for step in 0..8 {
+                let batch = source(packed_share).batch(step);
+                assert!(batch.rows() * batch.seq() <= 2048 && batch.rows() > 0);
+                assert!(batch.target_count() > 0);
+                assert!(
+                    batch.real_tokens() * 2 > batch.rows() * batch.seq(),
+                    "mostly padding"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_curriculum_grows_to_the_most_pairs() {
+        let source = source(0.0);
+        assert_eq!(source.mix(0).max_pairs, 3);
+        assert_eq!(source.mix(10).max_pairs, 6);
+        assert_eq!(source.mix(1000).max_pairs, 6);
+    }
+}
