@@ -5,6 +5,8 @@ mod key;
 mod read;
 
 pub(crate) use assign::assign;
+#[cfg(test)]
+pub(crate) use read::gradients;
 
 use burn::module::{Param, ParamId};
 use burn::nn::{Linear, RmsNorm};

@@ -78,3 +78,70 @@ impl<B: Backend> Rotary<B> {
         x * self.cos.clone() + swapped * self.sin.clone()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::RopeScaling;
+    use burn::backend::Flex;
+
+    fn llama31() -> LlamaConfig {
+        let config = serde_json::json!({
+            "hidden_size": 4096, "num_hidden_layers": 32, "num_attention_heads": 32,
+            "num_key_value_heads": 8, "intermediate_size": 14336, "vocab_size": 128256,
+            "rope_theta": 500000.0, "max_position_embeddings": 131072,
+        });
+        LlamaConfig::from_hf(&config, "test").unwrap()
+    }
+
+    #[test]
+    fn llama3_scaling_keeps_fast_pairs_divides_slow_ones_and_blends_between() {
+        let mut config = llama31();
+        let plain = frequencies(&config);
+        config.rope_scaling = Some(RopeScaling {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        });
+        let scaled = frequencies(&config);
+        for (pair, (plain, scaled)) in plain.iter().zip(&scaled).enumerate() {
+            let wavelength = 2.0 * PI / plain;
+            if wavelength < 8192.0 / 4.0 {
+                assert_eq!(plain, scaled, "pair {pair}");
+            } else if wavelength > 8192.0 {
+                assert!((plain / 8.0 - scaled).abs() < 1e-18, "pair {pair}");
+            } else {
+                let smooth = (8192.0 / wavelength - 1.0) / 3.0;
+                let expected = (1.0 - smooth) * plain / 8.0 + smooth * plain;
+                assert!((expected - scaled).abs() < 1e-15, "pair {pair}");
+            }
+        }
+        // All three cases occur.
+        assert_eq!(plain[0], scaled[0]);
+        assert!(scaled[63] < plain[63] / 7.9);
+        assert!(
+            plain
+                .iter()
+                .zip(&scaled)
+                .any(|(p, s)| s < p && *s > p / 7.9)
+        );
+    }
+
+    #[test]
+    fn pairs_are_half_a_head_apart() {
+        // Position 1, frequencies 1 and 0.01: (1, 2, 0, 0) turns in the planes (0, 2) and (1, 3).
+        let rotary = Rotary::<Flex>::new(&[1.0, 0.01], 0, 3, &Default::default()).narrow(1, 1);
+        let x = Tensor::<Flex, 4>::from_data([[[[1.0, 2.0, 0.0, 0.0]]]], &Default::default());
+        let turned: Vec<f32> = rotary.apply(x).into_data().into_vec().unwrap();
+        let expected = [
+            1_f64.cos(),
+            2.0 * 0.01_f64.cos(),
+            1_f64.sin(),
+            2.0 * 0.01_f64.sin(),
+        ];
+        for (found, expected) in turned.iter().zip(expected) {
+            assert!((f64::from(*found) - expected).abs() < 1e-6, "{turned:?}");
+        }
+    }
+}

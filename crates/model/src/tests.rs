@@ -1,6 +1,9 @@
 //! The whole model against reference data and against its own laws.
 
+mod conversion;
 mod fixtures;
 mod golden;
 mod golden_mixers;
 mod laws;
+mod naive;
+mod naive_gradients;

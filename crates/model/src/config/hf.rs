@@ -295,3 +295,6 @@ impl<'a> Fields<'a> {
         Ok(Some(scaling))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -35,14 +35,22 @@ impl<B: SsmBackend + AutodiffBackend> HybridModel<B> {
     /// The gradients that a backward pass left, as `f32`, named and laid out as in
     /// [`named_tensors`](Self::named_tensors); frozen and unused parameters are left out.
     pub fn named_gradients(&self, gradients: &B::Gradients) -> Vec<(String, TensorData)> {
-        let mut reader = GradientReader::<B> {
-            path: Path::default(),
-            gradients,
-            tensors: Vec::new(),
-        };
-        self.visit(&mut reader);
-        reader.tensors
+        self::gradients(self, gradients)
     }
+}
+
+/// The gradients of all parameters of `module` that have one.
+pub(crate) fn gradients<B: AutodiffBackend, M: Module<B>>(
+    module: &M,
+    gradients: &B::Gradients,
+) -> Vec<(String, TensorData)> {
+    let mut reader = GradientReader::<B> {
+        path: Path::default(),
+        gradients,
+        tensors: Vec::new(),
+    };
+    module.visit(&mut reader);
+    reader.tensors
 }
 
 fn to_file<B: Backend, const D: usize>(tensor: Tensor<B, D>, layout: FileLayout) -> TensorData {
