@@ -116,7 +116,7 @@ impl Source<'_> {
             Some((layer_idx, rest)) if self.is_new(layer_idx) => {
                 match (rest.strip_prefix("mamba."), self.init) {
                     (Some(name), InitFrom::Attention) => {
-                        self.from_attention(key, name, layer_idx, shape)
+                        self.attention_value(key, name, layer_idx, shape)
                     }
                     (Some(_), _) | (None, InitFrom::RandomLayer) => self.fresh(key, shape),
                     (None, _) => self.tensors[key].clone(),
@@ -138,7 +138,13 @@ impl Source<'_> {
     }
 
     /// A mixer parameter: copied from the attention that it replaces, or fresh where attention has no like.
-    fn from_attention(&self, key: &str, name: &str, layer_idx: usize, shape: &[usize]) -> Vec<f32> {
+    fn attention_value(
+        &self,
+        key: &str,
+        name: &str,
+        layer_idx: usize,
+        shape: &[usize],
+    ) -> Vec<f32> {
         let projection = |which: &str| &self.tensors[&attention_key(layer_idx, which)];
         match name {
             "in_proj_x.weight" => projection("v").clone(),

@@ -1,6 +1,6 @@
 //! Values into a model: from named tensors, or drawn.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
@@ -87,10 +87,11 @@ impl<B: SsmBackend> HybridModel<B> {
         let mut given = HashMap::new();
         let mut duplicate = Vec::new();
         for (key, data) in tensors {
-            if given.contains_key(&key) {
-                duplicate.push(key);
-            } else {
-                given.insert(key, data);
+            match given.entry(key) {
+                Entry::Occupied(taken) => duplicate.push(taken.key().clone()),
+                Entry::Vacant(free) => {
+                    free.insert(data);
+                }
             }
         }
         let mut missing = Vec::new();
