@@ -4,6 +4,7 @@
 //! length is prefilled, then every row steps. A row still inside its prompt is fed its own next
 //! token, the others what they drew. Finished rows step along unheard until the last one ends.
 
+use std::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
@@ -35,6 +36,18 @@ pub fn generate_batch<B: SsmBackend>(
     prompts: &[Vec<u32>],
     sampling: &Sampling,
 ) -> Result<Vec<Reply>, ModelError> {
+    generate_rows(model, prompts, sampling, &mut |_, _| {
+        ControlFlow::Continue(())
+    })
+}
+
+/// As [`generate_batch`], telling `each` the row and token of every token drawn for a reply; `Break` ends that reply.
+pub(super) fn generate_rows<B: SsmBackend>(
+    model: &HybridModel<B>,
+    prompts: &[Vec<u32>],
+    sampling: &Sampling,
+    each: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
+) -> Result<Vec<Reply>, ModelError> {
     check(prompts, model.config().llama.vocab_size)?;
     let (Some(shortest), Some(longest)) = (
         prompts.iter().map(Vec::len).min(),
@@ -62,10 +75,10 @@ pub fn generate_batch<B: SsmBackend>(
         let now_ms = started.elapsed().as_secs_f64() * 1e3;
         prefill_ms.get_or_insert(now_ms);
         let mut next = Vec::with_capacity(rows.len());
-        for ((row, prompt), token) in rows.iter_mut().zip(prompts).zip(drawn) {
+        for (index, ((row, prompt), token)) in rows.iter_mut().zip(prompts).zip(drawn).enumerate() {
             next.push(vec![match prompt.get(position) {
                 Some(own) => *own,
-                None => row.take(token, sampling, now_ms),
+                None => row.take(token, sampling, now_ms, |token| each(index, token)),
             }]);
         }
         if rows.iter().all(|row| row.finish.is_some()) {
@@ -97,7 +110,13 @@ struct Row {
 
 impl Row {
     /// Appends a drawn token unless the reply is over; returns the token to feed next.
-    fn take(&mut self, token: u32, sampling: &Sampling, now_ms: f64) -> u32 {
+    fn take(
+        &mut self,
+        token: u32,
+        sampling: &Sampling,
+        now_ms: f64,
+        each: impl FnOnce(u32) -> ControlFlow<()>,
+    ) -> u32 {
         if self.finish.is_some() {
             return token;
         }
@@ -107,7 +126,9 @@ impl Row {
             return token;
         }
         self.tokens.push(token);
-        if self.tokens.len() == sampling.max_tokens {
+        if each(token).is_break() {
+            self.finish = Some(Finish::Stop);
+        } else if self.tokens.len() == sampling.max_tokens {
             self.finish = Some(Finish::Length);
         }
         token

@@ -1,15 +1,17 @@
 //! One prompt, one reply.
 
+use std::ops::ControlFlow;
+
 use kernels::SsmBackend;
 
-use super::{Sampling, generate_batch};
+use super::{Sampling, batch::generate_rows};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
 
 /// Why a reply ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
-    /// A stop token came next
+    /// A stop token came next, or the caller wanted no more
     Stop,
     /// `max_tokens` were drawn
     Length,
@@ -34,7 +36,22 @@ impl<B: SsmBackend> HybridModel<B> {
     /// # Errors
     /// [`ModelError::Prompt`] when the prompt is empty or holds an id outside the vocabulary.
     pub fn generate(&self, prompt: &[u32], sampling: &Sampling) -> Result<Reply, ModelError> {
-        let mut replies = generate_batch(self, &[prompt.to_vec()], sampling)?;
+        self.generate_each(prompt, sampling, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`generate`](Self::generate), telling `each` every token of the reply as soon as it is
+    /// drawn; `Break` ends the reply after that token.
+    ///
+    /// # Errors
+    /// [`ModelError::Prompt`] when the prompt is empty or holds an id outside the vocabulary.
+    pub fn generate_each(
+        &self,
+        prompt: &[u32],
+        sampling: &Sampling,
+        mut each: impl FnMut(u32) -> ControlFlow<()>,
+    ) -> Result<Reply, ModelError> {
+        let mut each = |_, token| each(token);
+        let mut replies = generate_rows(self, &[prompt.to_vec()], sampling, &mut each)?;
         Ok(replies.swap_remove(0))
     }
 }

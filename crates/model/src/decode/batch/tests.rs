@@ -155,3 +155,23 @@ fn a_prompt_that_cannot_be_answered_is_an_error() {
             .is_empty()
     );
 }
+
+#[test]
+fn tokens_are_told_as_they_are_drawn_and_a_break_ends_the_reply() {
+    let model = tiny(MixerKind::Attention);
+    let whole = model.generate(PROMPTS[0], &Sampling::greedy(6)).unwrap();
+    let mut told = Vec::new();
+    let reply = model
+        .generate_each(PROMPTS[0], &Sampling::greedy(6), |token| {
+            told.push(token);
+            if told.len() == 3 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })
+        .unwrap();
+    assert_eq!(told, whole.tokens[..3]);
+    assert_eq!(reply.tokens, told);
+    assert_eq!(reply.finish, Finish::Stop);
+}
