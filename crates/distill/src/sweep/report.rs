@@ -1,8 +1,9 @@
 //! The final table: one row a ratio, the controls, the teacher.
+use eval::report::{Cell, Table};
 use serde::{Deserialize, Serialize};
 
 use crate::dashboard::app::percent;
-use crate::recipe::{Plan, StageKind, init_name};
+use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, init_name};
 use crate::run::RunState;
 
 /// What a row is for.
@@ -48,7 +49,6 @@ pub struct SweepRow {
 
 /// The rows of a run: teacher, main arm, controls. Ratios that were not finished are left out.
 pub(super) fn rows(plan: &Plan, state: &RunState, n_layers: usize) -> Vec<SweepRow> {
-    let teacher_perplexity = state.teacher.as_ref().map(|scores| scores.perplexity);
     let teacher = state.teacher.as_ref().map(|scores| SweepRow {
         kind: RowKind::Teacher,
         arm: "teacher".into(),
@@ -63,46 +63,72 @@ pub(super) fn rows(plan: &Plan, state: &RunState, n_layers: usize) -> Vec<SweepR
         tokens_per_s: scores.tokens_per_s,
         state_bytes: scores.state_bytes,
     });
-    let students = plan
-        .arms
-        .iter()
-        .flat_map(|arm| arm.rungs.iter().map(move |rung| (arm, rung)));
-    let students = students.filter_map(|(arm, rung)| {
-        let find = |kind| {
-            state
-                .find(&arm.name, rung.attention_ratio, kind)
-                .map(|done| &done.scores)
-        };
-        let perplexity_ratio = |kind| {
-            find(kind)
-                .zip(teacher_perplexity)
-                .map(|(scores, teacher)| scores.perplexity / teacher)
-        };
-        let last = rung
-            .stages
+    let students = plan.arms.iter().flat_map(|arm| {
+        arm.rungs
             .iter()
-            .rev()
-            .find_map(|stage| find(stage.kind))?;
-        Some(SweepRow {
-            kind: if arm.is_chained {
-                RowKind::Chain
-            } else {
-                RowKind::Control
-            },
-            arm: arm.name.clone(),
-            init: Some(init_name(arm.init).into()),
-            attention_ratio: rung.attention_ratio,
-            attn_layers: last.attn_layers,
-            n_layers,
-            distillation: perplexity_ratio(StageKind::Distillation),
-            sft: perplexity_ratio(StageKind::Sft),
-            dpo: perplexity_ratio(StageKind::Dpo),
-            tasks: last.tasks.clone(),
-            tokens_per_s: last.tokens_per_s,
-            state_bytes: last.state_bytes,
-        })
+            .filter_map(move |rung| row(state, n_layers, arm, rung))
     });
-    teacher.into_iter().chain(students).collect()
+    let mut rows: Vec<SweepRow> = teacher.into_iter().chain(students).collect();
+    if let Some(row) = first_rung_as_control(plan, state, n_layers) {
+        let first_control = rows.iter().position(|row| row.kind == RowKind::Control);
+        rows.insert(first_control.unwrap_or(rows.len()), row);
+    }
+    rows
+}
+
+fn row(state: &RunState, n_layers: usize, arm: &ArmPlan, rung: &RungPlan) -> Option<SweepRow> {
+    let teacher = state.teacher.as_ref().map(|scores| scores.perplexity);
+    let find = |kind| {
+        state
+            .find(&arm.name, rung.attention_ratio, kind)
+            .map(|done| &done.scores)
+    };
+    let perplexity_ratio = |kind| {
+        find(kind)
+            .zip(teacher)
+            .map(|(scores, teacher)| scores.perplexity / teacher)
+    };
+    let last = rung
+        .stages
+        .iter()
+        .rev()
+        .find_map(|stage| find(stage.kind))?;
+    Some(SweepRow {
+        kind: if arm.is_chained {
+            RowKind::Chain
+        } else {
+            RowKind::Control
+        },
+        arm: arm.name.clone(),
+        init: Some(init_name(arm.init).into()),
+        attention_ratio: rung.attention_ratio,
+        attn_layers: last.attn_layers,
+        n_layers,
+        distillation: perplexity_ratio(StageKind::Distillation),
+        sft: perplexity_ratio(StageKind::Sft),
+        dpo: perplexity_ratio(StageKind::Dpo),
+        tasks: last.tasks.clone(),
+        tokens_per_s: last.tokens_per_s,
+        state_bytes: last.state_bytes,
+    })
+}
+
+/// The first ratio of the main arm after distillation alone, where a control has the same ratio: both started from the
+/// init model and had the same budget, so they are what to compare.
+fn first_rung_as_control(plan: &Plan, state: &RunState, n_layers: usize) -> Option<SweepRow> {
+    let (chain, controls) = plan.arms.split_first()?;
+    let first = chain.rungs.first()?;
+    let mut rungs = controls.iter().flat_map(|arm| &arm.rungs);
+    rungs.find(|rung| rung.attention_ratio == first.attention_ratio)?;
+    let distilled = state.find(&chain.name, first.attention_ratio, StageKind::Distillation)?;
+    let row = row(state, n_layers, chain, first)?;
+    Some(SweepRow {
+        kind: RowKind::Control,
+        sft: None,
+        dpo: None,
+        tasks: distilled.scores.tasks.clone(),
+        ..row
+    })
 }
 
 /// The final table with its legend, as a Markdown page.
@@ -113,112 +139,70 @@ pub fn markdown_report(plan: &Plan, rows: &[SweepRow]) -> String {
 /// What the columns of the table mean.
 pub const LEGEND: &str = "\
 distil, sft, dpo: perplexity over the teacher's after that stage. Tasks: exact match after the last stage.
-state @4k: decode state of one sequence at 4096 tokens. Rows with an initialisation are controls: distillation only,
-straight from the init model, at the budget of one distillation stage of the main arm.";
+state @4k: decode state of one sequence at 4096 tokens. Rows that name an initialisation are the comparison at equal
+budget: straight from the init model to that ratio, one distillation stage, nothing more.";
 
-impl SweepRow {
-    fn cells(&self, task_names: &[String]) -> Vec<String> {
-        let number =
-            |value: Option<f64>| value.map_or_else(|| "-".into(), |value| format!("{value:.3}"));
-        let label = match self.kind {
-            RowKind::Teacher => "teacher".into(),
-            RowKind::Chain => format!("{} %", percent(self.attention_ratio)),
-            RowKind::Control => {
-                format!(
-                    "{} % {}",
-                    percent(self.attention_ratio),
-                    self.init.as_deref().unwrap_or(&self.arm)
-                )
-            }
-        };
-        let mut cells = vec![label, format!("{}/{}", self.attn_layers, self.n_layers)];
-        cells.extend([self.distillation, self.sft, self.dpo].map(number));
-        cells.extend(task_names.iter().map(|name| {
-            let score = self.tasks.iter().find(|(task, _)| task == name);
-            score.map_or_else(
-                || "-".into(),
-                |(_, score)| format!("{:.1} %", score * 100.0),
-            )
-        }));
-        cells.push(
-            self.tokens_per_s
-                .map_or_else(|| "-".into(), |speed| format!("{speed:.0}")),
-        );
-        cells.push(bytes(self.state_bytes));
-        cells
-    }
-}
-
-/// Bytes with a binary unit.
-pub(crate) fn bytes(count: usize) -> String {
-    match count {
-        0..1024 => format!("{count} B"),
-        1024..1_048_576 => format!("{:.0} KiB", count as f64 / 1024.0),
-        1_048_576..1_073_741_824 => format!("{:.1} MiB", count as f64 / 1_048_576.0),
-        _ => format!("{:.2} GiB", count as f64 / 1_073_741_824.0),
-    }
-}
-
-/// Heads and cells of the table; tasks in the order in which they first appear.
-fn grid(rows: &[SweepRow]) -> Vec<Vec<String>> {
-    let mut task_names: Vec<String> = Vec::new();
+/// The table; tasks in the order in which they first appear.
+fn table(rows: &[SweepRow]) -> Table {
+    let mut task_names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|row| &row.tasks) {
-        if !task_names.contains(name) {
-            task_names.push(name.clone());
+        if !task_names.contains(&name.as_str()) {
+            task_names.push(name);
         }
     }
-    let mut head: Vec<String> = ["attention", "layers", "distil", "sft", "dpo"]
-        .map(Into::into)
-        .into();
-    head.extend(task_names.iter().cloned());
-    head.extend(["tokens/s", "state @4k"].map(Into::into));
-    std::iter::once(head)
-        .chain(rows.iter().map(|row| row.cells(&task_names)))
-        .collect()
-}
-
-/// The table as aligned text. Columns `distil`, `sft` and `dpo` are perplexity over the teacher's after that stage;
-/// tasks are exact match after the last stage; the state is that of one sequence at 4096 tokens.
-pub fn text_table(rows: &[SweepRow]) -> String {
-    let grid = grid(rows);
-    let widths: Vec<usize> = (0..grid[0].len())
-        .map(|column| {
-            grid.iter()
-                .map(|row| row[column].chars().count())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
-    let mut text = String::new();
-    for row in &grid {
-        let cells =
-            row.iter()
-                .zip(&widths)
-                .enumerate()
-                .map(|(column, (cell, width))| match column {
-                    0 => format!("{cell:<width$}"),
-                    _ => format!("{cell:>width$}"),
-                });
-        text += cells.collect::<Vec<_>>().join("  ").trim_end();
-        text.push('\n');
+    let mut table = Table::new()
+        .text_column("attention", "attention")
+        .number_column("layers", "layers")
+        .number_column("distillation", "distil")
+        .number_column("sft", "sft")
+        .number_column("dpo", "dpo");
+    for name in &task_names {
+        table = table.number_column("task", *name);
     }
-    text
+    table = table
+        .number_column("tokens_per_s", "tokens/s")
+        .number_column("state_bytes", "state @4k");
+    for row in rows {
+        let number =
+            |value: Option<f64>| value.map_or_else(Cell::missing, |value| Cell::number(value, 3));
+        let mut cells = vec![
+            Cell::text(row.label()),
+            Cell::text(format!("{}/{}", row.attn_layers, row.n_layers)),
+        ];
+        cells.extend([row.distillation, row.sft, row.dpo].map(number));
+        cells.extend(task_names.iter().map(|name| {
+            let score = row.tasks.iter().find(|(task, _)| task == name);
+            score.map_or_else(Cell::missing, |(_, score)| Cell::percent(*score))
+        }));
+        cells.push(
+            row.tokens_per_s
+                .map_or_else(Cell::missing, |speed| Cell::number(speed, 0)),
+        );
+        cells.push(Cell::bytes(row.state_bytes));
+        table.push(cells);
+    }
+    table
 }
 
-/// The table as Markdown.
-pub fn markdown_table(rows: &[SweepRow]) -> String {
-    let grid = grid(rows);
-    let line = |cells: &[String]| format!("| {} |\n", cells.join(" | "));
-    let rule: Vec<String> = (0..grid[0].len())
-        .map(|column| {
-            if column == 0 {
-                "---".into()
-            } else {
-                "---:".into()
+impl SweepRow {
+    fn label(&self) -> String {
+        let attention = format!("{} %", percent(self.attention_ratio));
+        match self.kind {
+            RowKind::Teacher => "teacher".into(),
+            RowKind::Chain => attention,
+            RowKind::Control => {
+                format!("{attention} {}", self.init.as_deref().unwrap_or(&self.arm))
             }
-        })
-        .collect();
-    let mut text = line(&grid[0]) + &line(&rule);
-    text.extend(grid[1..].iter().map(|row| line(row)));
-    text
+        }
+    }
+}
+
+/// The table as aligned text; [`LEGEND`] says what the columns are.
+pub fn text_table(rows: &[SweepRow]) -> String {
+    table(rows).to_text()
+}
+
+/// The table as Markdown; [`LEGEND`] says what the columns are.
+pub fn markdown_table(rows: &[SweepRow]) -> String {
+    table(rows).to_markdown()
 }

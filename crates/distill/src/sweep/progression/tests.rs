@@ -162,6 +162,8 @@ fn ratios_chain_through_sft_and_controls_start_afresh() {
             ("teacher", 1.0),
             ("chain", 0.5),
             ("chain", 0.25),
+            // The chain's first ratio after distillation alone, beside its control.
+            ("chain", 0.5),
             ("control-random-mixer", 0.5),
             ("control-random-mixer", 0.0),
         ]
@@ -171,6 +173,7 @@ fn ratios_chain_through_sft_and_controls_start_afresh() {
         (rows[1].distillation, rows[1].sft, rows[1].dpo),
         (Some(1.5), Some(2.0), Some(2.5))
     );
+    assert_eq!((rows[3].distillation, rows[3].sft), (Some(1.5), None));
     assert_eq!(rows[1].tokens_per_s, Some(10.0));
     assert!(matches!(events.last(), Some(Event::RunFinished { .. })));
     assert!(folder.path().join("report.json").is_file());
