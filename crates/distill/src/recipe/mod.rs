@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DistillError;
 
 pub use data::{DataTable, EvalTable};
-pub use model::{GqaRepeat, InitFrom, MixerKind};
+pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
 pub(crate) use plan::init_name;
 pub use plan::{
@@ -24,7 +24,7 @@ pub use stage::{
     DistillationTable, DpoPlan, DpoReference, DpoTable, KlMask, KlReduction, LossPlan, SftTable,
     StageKind, StagePlan, Trainable,
 };
-pub use sweep::{ControlTable, Layout, StudentTable, SweepTable, TeacherTable};
+pub use sweep::{ControlTable, StudentTable, SweepTable, TeacherTable};
 
 /// A sweep recipe as written.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

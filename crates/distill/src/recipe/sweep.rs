@@ -2,19 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StageKind;
-use model::{GqaRepeat, InitFrom, MixerKind};
-
-/// Which layers keep attention.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// Evenly spread.
-    Interleaved,
-    /// The first layers.
-    KeptFirst,
-    /// The last layers.
-    KeptLast,
-}
+use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 
 /// `[teacher]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]

@@ -1,0 +1,258 @@
+//! What a plan will cost, before it runs.
+use std::time::Instant;
+
+use burn::tensor::{Tensor, backend::Backend};
+use model::{HybridConfig, LayerPlan, LlamaConfig, SsmConfig};
+
+use crate::dashboard::app::{duration, percent};
+use crate::recipe::{Plan, StageKind, StagePlan, Trainable, init_name};
+
+/// Counts of one stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StageEstimate {
+    /// Layers that keep attention.
+    pub attn_layers: Vec<usize>,
+    /// Parameters of the student.
+    pub parameters: usize,
+    /// Parameters that the stage changes.
+    pub trainable: usize,
+    /// Most tokens that the stage sees.
+    pub tokens: usize,
+    /// Floating-point operations.
+    pub flops: f64,
+    /// Bytes of weights, gradients, moments and activations.
+    pub memory_bytes: usize,
+}
+
+/// Parameters of a model: tied embeddings count once.
+pub fn parameters(config: &HybridConfig) -> usize {
+    let llama = &config.llama;
+    let head = if llama.tie_word_embeddings {
+        0
+    } else {
+        llama.vocab_size * llama.d_model
+    };
+    let layers: usize = (0..llama.n_layers)
+        .map(|layer_idx| {
+            let is_attention = config.attn_layers.contains(&layer_idx);
+            let mixer = match &config.ssm {
+                Some(ssm) if !is_attention => mixer_parameters(llama, ssm),
+                _ => attention_parameters(llama),
+            };
+            mixer + 3 * llama.d_model * llama.intermediate_size + 2 * llama.d_model
+        })
+        .sum();
+    llama.vocab_size * llama.d_model + head + layers + llama.d_model
+}
+
+fn attention_parameters(llama: &LlamaConfig) -> usize {
+    2 * llama.d_model * (llama.d_inner() + llama.d_xb())
+}
+
+/// Shapes of method, sections 2.4 and 2.5.
+fn mixer_parameters(llama: &LlamaConfig, ssm: &SsmConfig) -> usize {
+    let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+    let convolution = ssm.conv_channels(llama) * (ssm.d_conv + 1);
+    let projections = d_model * (3 * d_inner + 2 * d_xb);
+    match ssm.mixer {
+        model::MixerKind::Mamba1 => {
+            let step = ssm.dt_rank * (d_model + d_inner) + d_inner;
+            projections + convolution + step + d_inner * (ssm.d_state + 1)
+        }
+        _ => projections + d_model * llama.n_heads + convolution + 3 * llama.n_heads + d_inner,
+    }
+}
+
+/// What a stage costs: the student forward and backward on every token (6 operations a parameter), the teacher or
+/// reference forward where the loss needs it (2), and one more forward to save memory is not taken.
+pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEstimate {
+    let total = parameters(config);
+    let llama = &config.llama;
+    let new_layers = llama.n_layers - config.attn_layers.len();
+    let trainable = match (stage.trainable, &config.ssm) {
+        (Trainable::Mixers, Some(ssm)) => new_layers * mixer_parameters(llama, ssm),
+        (Trainable::Mixers, None) => 0,
+        (Trainable::All, _) => total,
+    };
+    // A preference pair is two sequences.
+    let rows = stage.batch_size * if stage.kind == StageKind::Dpo { 2 } else { 1 };
+    let micro_tokens = rows * plan.data.seq_len;
+    let tokens = stage.steps * stage.grad_accumulation * micro_tokens;
+    let has_teacher = stage.kind == StageKind::Dpo || stage.loss.kl_weight > 0.0;
+    let per_token = 6.0 * total as f64 + if has_teacher { 2.0 * total as f64 } else { 0.0 };
+    // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer, and the
+    // logits with their softmax, for the student and the teacher.
+    let kept =
+        llama.n_layers * (12 * llama.d_model + 4 * llama.intermediate_size) + 4 * llama.vocab_size;
+    let memory_bytes = 4 * (2 * total + 3 * trainable + micro_tokens * kept);
+    StageEstimate {
+        attn_layers: config.attn_layers.clone(),
+        parameters: total,
+        trainable,
+        tokens,
+        flops: per_token * tokens as f64,
+        memory_bytes,
+    }
+}
+
+/// The plan as text: a line a stage, sums at the end. `flops_per_s` is what the device was measured to do.
+///
+/// # Errors
+/// If a ratio cannot be reached from the teacher.
+pub fn describe(
+    plan: &Plan,
+    teacher: &HybridConfig,
+    ssm: &SsmConfig,
+    flops_per_s: f64,
+) -> Result<String, model::ModelError> {
+    let mut text = format!(
+        "{}: {} layers, {:.2} M parameters, seed {}\n\n{:<30}{:>7}  {:>9}{:>10}{:>11}{:>10}{:>8}  kept layers\n",
+        plan.name,
+        teacher.llama.n_layers,
+        parameters(teacher) as f64 / 1e6,
+        plan.seed,
+        "stage",
+        "steps",
+        "total",
+        "trained",
+        "tokens",
+        "memory",
+        "time",
+    );
+    let (mut tokens, mut flops, mut memory_bytes) = (0, 0.0, 0);
+    for arm in &plan.arms {
+        for rung in &arm.rungs {
+            let layers = LayerPlan::for_ratio(
+                teacher.llama.n_layers,
+                rung.attention_ratio,
+                plan.student.layout,
+            )?;
+            let config = HybridConfig {
+                llama: teacher.llama.clone(),
+                attn_layers: layers.attn_layers,
+                ssm: Some(ssm.clone()),
+            };
+            for stage_plan in &rung.stages {
+                let cost = stage(&config, plan, stage_plan);
+                let label = match arm.is_chained {
+                    true => format!(
+                        "{} % {}",
+                        percent(rung.attention_ratio),
+                        stage_plan.kind.name()
+                    ),
+                    false => format!(
+                        "{} % {} ({})",
+                        percent(rung.attention_ratio),
+                        stage_plan.kind.name(),
+                        init_name(arm.init)
+                    ),
+                };
+                text += &format!(
+                    "{label:<30}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
+                    stage_plan.steps,
+                    cost.parameters as f64 / 1e6,
+                    cost.trainable as f64 / 1e6,
+                    cost.tokens,
+                    bytes(cost.memory_bytes),
+                    time(cost.flops, flops_per_s),
+                    cost.attn_layers,
+                );
+                tokens += cost.tokens;
+                flops += cost.flops;
+                memory_bytes = memory_bytes.max(cost.memory_bytes);
+            }
+        }
+    }
+    text += &format!(
+        "\nat most {tokens} tokens, about {} of memory and {} of training at {:.1} GFLOP/s; \
+         measures and teacher answers come on top\n",
+        bytes(memory_bytes),
+        time(flops, flops_per_s),
+        flops_per_s / 1e9
+    );
+    Ok(text)
+}
+
+fn time(flops: f64, flops_per_s: f64) -> String {
+    // `as` saturates: nonsense rates give a long time, not a panic.
+    duration((flops / flops_per_s * 1000.0) as u64)
+}
+
+/// What the device does with matrix products of a training step's size, floating-point operations a second.
+pub fn measure_flops_per_s<B: Backend>(device: &B::Device) -> f64 {
+    const WIDTH: usize = 512;
+    let product = || {
+        let a = Tensor::<B, 2>::ones([WIDTH, WIDTH], device);
+        // Read back, so that the work is done when the clock is stopped.
+        a.clone().matmul(a).sum().into_data()
+    };
+    product();
+    let started = Instant::now();
+    let mut rounds = 0;
+    while rounds < 3 || started.elapsed().as_millis() < 200 {
+        product();
+        rounds += 1;
+    }
+    // A training step also spends time outside of products: count half.
+    0.5 * f64::from(rounds) * 2.0 * (WIDTH as f64).powi(3) / started.elapsed().as_secs_f64()
+}
+
+/// Bytes with a binary unit.
+fn bytes(count: usize) -> String {
+    match count {
+        0..1_048_576 => format!("{:.0} KiB", count as f64 / 1024.0),
+        1_048_576..1_073_741_824 => format!("{:.0} MiB", count as f64 / 1_048_576.0),
+        _ => format!("{:.1} GiB", count as f64 / 1_073_741_824.0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use burn::module::Module;
+    use model::{GqaRepeat, HybridModel, MixerKind};
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_those_of_the_model() {
+        let llama = LlamaConfig {
+            d_model: 32,
+            n_layers: 4,
+            n_heads: 4,
+            n_kv_heads: 2,
+            head_dim: 16,
+            intermediate_size: 40,
+            vocab_size: 50,
+            rope_theta: 1e4,
+            rope_scaling: None,
+            rms_norm_eps: 1e-5,
+            tie_word_embeddings: true,
+            max_position_embeddings: 64,
+            bos_token_id: None,
+            eos_token_ids: vec![],
+        };
+        let untied = LlamaConfig {
+            tie_word_embeddings: false,
+            ..llama.clone()
+        };
+        let hybrid = |mixer, gqa_repeat| HybridConfig {
+            llama: llama.clone(),
+            attn_layers: vec![1],
+            ssm: Some(SsmConfig {
+                gqa_repeat,
+                ..SsmConfig::published(mixer, &llama)
+            }),
+        };
+        for config in [
+            HybridConfig::teacher(llama.clone()),
+            HybridConfig::teacher(untied),
+            hybrid(MixerKind::Mamba1, GqaRepeat::Head),
+            hybrid(MixerKind::Mamba1, GqaRepeat::ChunkN),
+            hybrid(MixerKind::Mamba2, GqaRepeat::Head),
+        ] {
+            let model = HybridModel::<Flex>::init(&config, &Default::default());
+            assert_eq!(parameters(&config), model.num_params(), "{config:?}");
+        }
+    }
+}
