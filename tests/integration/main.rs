@@ -2,3 +2,6 @@
 mod cli;
 mod dashboard;
 mod recipes;
+mod resume;
+mod sweep;
+mod teacher;

@@ -9,6 +9,7 @@
 #![recursion_limit = "256"]
 
 pub mod backend;
+pub mod builtin;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;

@@ -1,18 +1,173 @@
 //! `sweep`: the whole experiment, or its plan.
-use crate::backend::Device;
+use anyhow::Context;
+
+use crate::backend::{Device, InnerBackend};
 use crate::cli::{MixerArg, SweepArgs};
 use crate::commands::Outcome;
+use crate::dashboard::{self, Display};
+use crate::data;
 use crate::error::DistillError;
 use crate::recipe::{DEFAULT_RECIPE_NAME, MixerKind, Plan, Recipe, default_recipe};
-use crate::run::RunFolder;
+use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
+use crate::sweep::{self, ModelWorkshop, SweepOutcome, Teacher};
 
 /// Runs, resumes or describes a sweep.
 ///
 /// # Errors
 /// A wrong recipe, an unreadable teacher or data file, a run folder that is in use or of another plan.
-pub fn run(args: SweepArgs, _device: &Device) -> anyhow::Result<Outcome> {
-    let _plan = plan(&args)?;
-    anyhow::bail!("`sweep` is not built yet")
+pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
+    let plan = plan(&args)?;
+    let stop = StopFlag::new();
+    // The teacher before the folder: a wrong path leaves nothing behind.
+    let teacher = Teacher::load(&plan.teacher, device)?;
+    sweep::check_ratios(&plan, teacher.model.n_layers())?;
+    if args.dry_run {
+        return describe(&plan, &teacher, device);
+    }
+    let (folder, is_resumed) = match &args.resume {
+        Some(path) => (RunFolder::open(path)?, true),
+        None => (RunFolder::create(args.out.as_deref(), &plan.name)?, false),
+    };
+    let manifest = Manifest::new(plan, teacher.sha256.clone());
+    if is_resumed {
+        check_teacher(&folder, &manifest)?;
+    } else {
+        folder.write_manifest(&manifest)?;
+    }
+    stop.listen().context("could not listen for Ctrl-C")?;
+    let run = Run {
+        manifest: &manifest,
+        folder: &folder,
+        teacher: &teacher,
+        device,
+        stop: &stop,
+        is_resumed,
+    };
+    let outcome = dashboard::run_shown(Display::choose(args.no_tui), &stop, |watcher| {
+        let mut events = Tee::new(EventLog::open(folder.path())?, stop.clone(), watcher);
+        let result = work(&run, &mut events);
+        if let Err(error) = &result {
+            events.emit(Event::RunFailed {
+                message: format!("{error:#}"),
+            });
+        }
+        result
+    })?;
+    finish(outcome, &folder)
+}
+/// Prints the plan with its sizes.
+#[expect(clippy::print_stdout, reason = "the result of the command")]
+fn describe(
+    plan: &Plan,
+    teacher: &Teacher<InnerBackend>,
+    device: &Device,
+) -> anyhow::Result<Outcome> {
+    let config = teacher.model.config();
+    let ssm = sweep::ssm_config(&plan.student, config);
+    let rate = sweep::measure_flops_per_s::<InnerBackend>(device);
+    print!("{}", sweep::describe(plan, config, &ssm, rate)?);
+    Ok(Outcome::Done)
+}
+
+/// Refuses to continue a run with other teacher weights.
+fn check_teacher(folder: &RunFolder, now: &Manifest) -> Result<(), DistillError> {
+    let then = RunFolder::manifest(folder.path())?;
+    if then.teacher_sha256 == now.teacher_sha256 {
+        return Ok(());
+    }
+    Err(DistillError::PlanDiffers {
+        path: folder.path().into(),
+        difference: format!(
+            "the teacher's sha256 is {} in the run, {} now",
+            then.teacher_sha256, now.teacher_sha256
+        ),
+    })
+}
+
+/// Makes the data and walks the ratios.
+fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
+    let Run {
+        manifest,
+        folder,
+        teacher,
+        device,
+        stop,
+        ..
+    } = run;
+    let plan = &manifest.plan;
+    events.emit(started(run));
+    let Some(data) = data::build(
+        plan,
+        &teacher.model,
+        &teacher.tokenizer,
+        folder.path(),
+        events,
+        stop,
+    )?
+    else {
+        events.emit(Event::RunInterrupted);
+        return Ok(SweepOutcome::Interrupted);
+    };
+    let mut workshop = ModelWorkshop {
+        teacher,
+        data: &data,
+        eval: plan.eval.clone(),
+        device: (*device).clone(),
+        run_dir: folder.path().into(),
+    };
+    sweep::run_sweep(plan, folder, &mut workshop, events, stop)
+}
+
+/// A sweep about to run.
+struct Run<'a> {
+    manifest: &'a Manifest,
+    folder: &'a RunFolder,
+    teacher: &'a Teacher<InnerBackend>,
+    device: &'a Device,
+    stop: &'a StopFlag,
+    is_resumed: bool,
+}
+
+fn started(run: &Run) -> Event {
+    let plan = &run.manifest.plan;
+    let stages = plan.stages().map(|stage| {
+        (
+            stage.arm.clone(),
+            stage.attention_ratio,
+            stage.kind,
+            stage.steps,
+        )
+    });
+    Event::RunStarted {
+        name: plan.name.clone(),
+        plan_sha256: run.manifest.plan_sha256.clone(),
+        teacher: sweep::teacher_name(&plan.teacher),
+        teacher_size: sweep::model_size(run.teacher.model.config()),
+        backend: crate::backend::NAME.into(),
+        stages: stages.collect(),
+        is_resumed: run.is_resumed,
+    }
+}
+
+/// Prints the table on stdout, or how to continue on stderr.
+#[expect(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "the result of the command"
+)]
+fn finish(outcome: SweepOutcome, folder: &RunFolder) -> anyhow::Result<Outcome> {
+    let path = folder.path().display();
+    match outcome {
+        SweepOutcome::Finished(rows) => {
+            println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND);
+            eprintln!("report, checkpoints and log are in `{path}`");
+            Ok(Outcome::Done)
+        }
+        SweepOutcome::Interrupted => {
+            eprintln!("interrupted; continue with `distill sweep --resume {path}`");
+            Ok(Outcome::Interrupted)
+        }
+    }
 }
 
 /// The plan of the recipe; of the run, when one is resumed and nothing else is said.

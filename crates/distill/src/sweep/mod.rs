@@ -1,10 +1,14 @@
 //! Ratio after ratio, each from the last: orchestration, resume, the final table.
 mod estimate;
+mod models;
 mod progression;
 mod report;
+mod teacher;
 mod workshop;
 
 pub use estimate::{StageEstimate, describe, measure_flops_per_s, parameters};
+pub use models::{ModelWorkshop, check_ratios, model_size, ssm_config};
 pub use progression::{SweepOutcome, run_sweep};
 pub use report::{LEGEND, RowKind, SweepRow, markdown_report, markdown_table, text_table};
+pub use teacher::{Teacher, teacher_name};
 pub use workshop::Workshop;

@@ -1,0 +1,207 @@
+//! The workshop with real models.
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use eval::perplexity::{MaskedExample, masked_examples};
+use kernels::SsmBackend;
+use model::load::{CheckpointMeta, SavePrecision};
+use model::{HybridConfig, HybridModel, LayerPlan, SsmConfig, decode_state_bytes};
+
+use super::{Teacher, Workshop};
+use crate::checkpoint::file_sha256;
+use crate::data::Datasets;
+use crate::error::DistillError;
+use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
+use crate::run::{EventSink, ModelSize, Scores, StopFlag};
+use crate::stage::{StageContext, StageOutcome, run_stage};
+
+/// Context of the decode-state column, tokens.
+const STATE_CONTEXT: usize = 4096;
+/// Sequences that are measured together.
+const EVAL_ROWS: usize = 16;
+
+/// Converts, trains and measures [`HybridModel`]s; the tape exists only inside a stage.
+pub struct ModelWorkshop<'a, B: SsmBackend> {
+    /// Logits and first weights.
+    pub teacher: &'a Teacher<B>,
+    /// What is trained on and measured with.
+    pub data: &'a Datasets,
+    /// What is measured.
+    pub eval: EvalPlan,
+    /// Where it happens.
+    pub device: B::Device,
+    /// Folder of the run.
+    pub run_dir: PathBuf,
+}
+
+/// Sizes of the new mixers: the published ones with the plan's choices.
+pub fn ssm_config(student: &StudentPlan, teacher: &HybridConfig) -> SsmConfig {
+    SsmConfig {
+        dt_bias_multiplicity: student.dt_bias_multiplicity,
+        gqa_repeat: student.gqa_repeat,
+        ..SsmConfig::published(student.mixer, &teacher.llama)
+    }
+}
+
+/// Blocks and parameters of a model.
+pub fn model_size(config: &HybridConfig) -> ModelSize {
+    ModelSize {
+        n_layers: config.llama.n_layers,
+        parameters: super::estimate::parameters(config),
+    }
+}
+
+/// Whether every ratio of the plan can be had with this many layers.
+///
+/// # Errors
+/// [`DistillError::RecipeValue`] with the ratios that can.
+pub fn check_ratios(plan: &Plan, n_layers: usize) -> Result<(), DistillError> {
+    for stage in plan.stages() {
+        if let Err(error) =
+            LayerPlan::for_ratio(n_layers, stage.attention_ratio, plan.student.layout)
+        {
+            return Err(DistillError::RecipeValue {
+                recipe: plan.name.clone(),
+                field: "sweep.attention_ratios".into(),
+                found: stage.attention_ratio.to_string(),
+                expected: format!("a ratio that {n_layers} layers can have: {error}"),
+            });
+        }
+    }
+    Ok(())
+}
+
+impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
+    type Model = HybridModel<B>;
+
+    fn teacher_size(&self) -> ModelSize {
+        model_size(self.teacher.model.config())
+    }
+
+    fn init_model(&mut self) -> anyhow::Result<HybridModel<B>> {
+        Ok(self.teacher.model.clone())
+    }
+
+    fn convert(
+        &mut self,
+        from: &HybridModel<B>,
+        plan: &Plan,
+        arm: &ArmPlan,
+        attention_ratio: f64,
+    ) -> anyhow::Result<HybridModel<B>> {
+        let layers = LayerPlan::for_ratio(from.n_layers(), attention_ratio, plan.student.layout)?;
+        let ssm = ssm_config(&plan.student, self.teacher.model.config());
+        Ok(from.convert(&ssm, &layers, arm.init, plan.seed)?)
+    }
+
+    fn train(
+        &mut self,
+        plan: &Plan,
+        stage: &StagePlan,
+        student: HybridModel<B>,
+        events: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Option<HybridModel<B>>> {
+        let copy = student.clone();
+        let reference = (stage.kind == StageKind::Dpo).then(|| match stage.dpo.reference {
+            DpoReference::SftCopy => &copy,
+            DpoReference::Teacher => &self.teacher.model,
+        });
+        let context = StageContext {
+            plan,
+            stage,
+            teacher: &self.teacher.model,
+            reference,
+            tokenizer: &self.teacher.tokenizer,
+            data: self.data,
+            events,
+            stop,
+            device: &self.device,
+            run_dir: &self.run_dir,
+        };
+        match run_stage(context, student)? {
+            StageOutcome::Finished { model, .. } => Ok(Some(model)),
+            StageOutcome::Interrupted => Ok(None),
+        }
+    }
+
+    fn measure(&mut self, model: &HybridModel<B>, with_speed: bool) -> anyhow::Result<Scores> {
+        let examples: Vec<_> = self
+            .data
+            .eval_perplexity
+            .iter()
+            .map(|example| MaskedExample {
+                ids: &example.ids,
+                is_scored: &example.targets,
+            })
+            .collect();
+        let nll: eval::perplexity::Nll = masked_examples(model, &examples, EVAL_ROWS)?
+            .into_iter()
+            .sum();
+        let answers = eval::exact_match::exact_match(
+            model,
+            &self.teacher.tokenizer,
+            &self.data.eval_tasks,
+            EVAL_ROWS,
+        )?;
+        let tasks = answers
+            .kinds
+            .iter()
+            .map(|(kind, accuracy)| (kind.name().to_string(), accuracy.share()));
+        let options = eval::speed::SpeedOptions {
+            decode_tokens: self.eval.speed_tokens,
+            ..Default::default()
+        };
+        let speed = with_speed
+            .then(|| eval::speed::measure(model, options))
+            .transpose()?;
+        Ok(Scores {
+            perplexity: nll.perplexity(),
+            tasks: tasks.collect(),
+            tokens_per_s: speed.map(|speed| speed.decode_tokens_per_s),
+            state_bytes: decode_state_bytes(model.config(), STATE_CONTEXT),
+            attn_layers: model.config().attn_layers.len(),
+        })
+    }
+
+    fn measure_teacher(&mut self) -> anyhow::Result<Scores> {
+        let teacher = self.teacher;
+        self.measure(&teacher.model, true)
+    }
+
+    fn save(
+        &mut self,
+        model: &HybridModel<B>,
+        stage: &StagePlan,
+        folder: &Path,
+    ) -> anyhow::Result<String> {
+        if let Some(parent) = folder.parent() {
+            std::fs::create_dir_all(parent)
+                .with_context(|| format!("could not create `{}`", parent.display()))?;
+        }
+        let meta = CheckpointMeta {
+            stage: Some(stage.kind.name().into()),
+            step: Some(stage.steps as u64),
+            teacher_sha256: Some(self.teacher.sha256.clone()),
+            ..Default::default()
+        };
+        model::load::save(
+            model,
+            Some(&self.teacher.tokenizer),
+            folder,
+            &meta,
+            SavePrecision::F32,
+        )?;
+        self.saved_sha256(folder)
+    }
+
+    fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String> {
+        Ok(file_sha256(&folder.join("model.safetensors"))?)
+    }
+
+    fn load(&mut self, folder: &Path) -> anyhow::Result<HybridModel<B>> {
+        let loaded = model::load(folder, &self.device)
+            .with_context(|| format!("checkpoint `{}`", folder.display()))?;
+        Ok(loaded.model)
+    }
+}

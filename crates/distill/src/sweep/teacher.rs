@@ -1,0 +1,52 @@
+//! The teacher of a sweep: from a path, or from this binary.
+use anyhow::Context;
+use kernels::SsmBackend;
+use model::{HybridModel, Tokenizer};
+
+use crate::builtin;
+use crate::recipe::TeacherSource;
+
+/// A teacher with everything a sweep needs of it.
+#[derive(Debug, Clone)]
+pub struct Teacher<B: SsmBackend> {
+    /// The model, all attention.
+    pub model: HybridModel<B>,
+    /// Its tokenizer.
+    pub tokenizer: Tokenizer,
+    /// Hash of its weights.
+    pub sha256: String,
+}
+
+impl<B: SsmBackend> Teacher<B> {
+    /// Loads the teacher.
+    ///
+    /// # Errors
+    /// If the files cannot be read or are not a model, or come without a tokenizer.
+    pub fn load(source: &TeacherSource, device: &B::Device) -> anyhow::Result<Self> {
+        let name = teacher_name(source);
+        let loaded = match source {
+            TeacherSource::Builtin(_) => builtin::load(device)?,
+            TeacherSource::Path(path) => {
+                model::load(path, device).with_context(|| format!("teacher `{name}`"))?
+            }
+        };
+        let tokenizer = loaded.tokenizer.with_context(|| {
+            format!(
+                "teacher `{name}` has no tokenizer (put its `tokenizer.json` beside the weights)"
+            )
+        })?;
+        Ok(Self {
+            model: loaded.model,
+            tokenizer,
+            sha256: loaded.sha256,
+        })
+    }
+}
+
+/// The teacher as the recipe calls it.
+pub fn teacher_name(source: &TeacherSource) -> String {
+    match source {
+        TeacherSource::Builtin(name) => format!("builtin:{name}"),
+        TeacherSource::Path(path) => path.display().to_string(),
+    }
+}
