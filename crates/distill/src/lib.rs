@@ -21,6 +21,8 @@ pub mod recipe;
 pub mod run;
 pub mod stage;
 pub mod sweep;
+#[cfg(test)]
+mod testing;
 pub mod trainer;
 
 pub use commands::main_with_args;

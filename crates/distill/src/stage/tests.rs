@@ -1,1 +1,165 @@
+use burn::backend::Flex;
+use model::Tokenizer;
 
+use super::*;
+use crate::data::PreferenceExample;
+use crate::recipe::{Plan, Recipe, default_recipe};
+use crate::run::Event;
+use crate::testing::{examples, student, teacher};
+
+fn plan() -> Plan {
+    let set = [
+        "data.seq_len=16",
+        "distillation.steps=12",
+        "distillation.batch_size=4",
+        "distillation.lr_peak=0.01",
+        "distillation.warmup_steps=1",
+        "sft.steps=6",
+        "sft.batch_size=4",
+        "sft.grad_accumulation=2",
+        "sft.warmup_steps=1",
+        "dpo.steps=8",
+        "dpo.batch_size=2",
+        "dpo.warmup_steps=1",
+        "dpo.lr_peak=0.003",
+    ]
+    .map(str::to_owned);
+    let recipe = Recipe::parse(default_recipe(None), "test", &set).expect("the recipe parses");
+    Plan::resolve(&recipe, "test").expect("the plan resolves")
+}
+
+fn data() -> Datasets {
+    let pair = |index: usize| {
+        let chosen = examples(8)[index].clone();
+        let mut rejected = chosen.clone();
+        rejected.ids[8..].reverse();
+        PreferenceExample { chosen, rejected }
+    };
+    Datasets {
+        distillation: examples(8),
+        sft: examples(8),
+        dpo: (0..8).map(pair).collect(),
+        ..Datasets::default()
+    }
+}
+
+/// Runs the first stage of `kind` in the plan.
+fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
+    let (plan, data, teacher) = (plan(), data(), teacher::<Flex>());
+    let tokenizer = Tokenizer::train_bpe(["a"], 260, &["<|im_end|>"]).expect("trains");
+    let stage = plan
+        .stages()
+        .find(|stage| stage.kind == kind)
+        .expect("the plan has the stage");
+    let mut events: Vec<Event> = Vec::new();
+    let context = StageContext {
+        plan: &plan,
+        stage,
+        teacher: &teacher,
+        reference: None,
+        tokenizer: &tokenizer,
+        data: &data,
+        events: &mut events,
+        stop,
+        device: &Default::default(),
+        run_dir: std::path::Path::new("."),
+    };
+    let outcome = run_stage(context, student()).expect("the stage runs");
+    (outcome, events)
+}
+
+fn finished(kind: StageKind) -> (HybridModel<Flex>, StageSummary, Vec<Event>) {
+    match run(kind, &StopFlag::new()) {
+        (StageOutcome::Finished { model, summary }, events) => (model, summary, events),
+        (StageOutcome::Interrupted, _) => panic!("nobody stopped it"),
+    }
+}
+
+fn losses(events: &[Event]) -> Vec<f64> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Step { loss, .. } => Some(*loss),
+            _ => None,
+        })
+        .collect()
+}
+
+#[test]
+fn distillation_trains_mixers_only_and_repeats_itself() {
+    let (model, summary, events) = finished(StageKind::Distillation);
+    let losses = losses(&events);
+    assert_eq!(
+        (losses.len(), summary.steps, summary.skipped_steps),
+        (12, 12, 0)
+    );
+    assert_eq!(summary.tokens, 12 * 4 * 12);
+    assert!(losses[11] < losses[0], "{losses:?}");
+    for ((key, before), (_, after)) in student().named_tensors().iter().zip(model.named_tensors()) {
+        assert_eq!(*before == after, !key.contains(".mamba."), "{key}");
+    }
+    assert!(matches!(
+        events[0],
+        Event::Step {
+            ce: Some(_),
+            kl: Some(_),
+            margin: None,
+            ..
+        }
+    ));
+    assert_eq!(losses, self::losses(&finished(StageKind::Distillation).2));
+}
+
+#[test]
+fn sft_trains_everything_with_accumulation() {
+    let (model, summary, events) = finished(StageKind::Sft);
+    assert_eq!((losses(&events).len(), summary.tokens), (6, 6 * 2 * 4 * 12));
+    for ((key, before), (_, after)) in student().named_tensors().iter().zip(model.named_tensors()) {
+        assert_ne!(*before, after, "{key}");
+    }
+    assert!(matches!(
+        events[0],
+        Event::Step {
+            ce: Some(_),
+            kl: None,
+            ..
+        }
+    ));
+}
+
+#[test]
+fn dpo_starts_at_the_reference_and_prefers_the_chosen() {
+    let (_, _, events) = finished(StageKind::Dpo);
+    let steps: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Step {
+                loss,
+                margin,
+                accuracy,
+                ..
+            } => Some((*loss, (*margin)?, (*accuracy)?)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(steps.len(), 8);
+    let (loss, margin, _) = steps[0];
+    assert!(
+        (loss - 2f64.ln()).abs() < 1e-5 && margin.abs() < 1e-5,
+        "{steps:?}"
+    );
+    let (loss, margin, accuracy) = steps[7];
+    assert!(
+        loss < 2f64.ln() && margin > 0.0 && accuracy > 0.5,
+        "{steps:?}"
+    );
+}
+
+#[test]
+fn a_stop_leaves_after_the_step() {
+    let stop = StopFlag::new();
+    stop.stop();
+    let (outcome, events) = run(StageKind::Sft, &stop);
+    assert!(matches!(outcome, StageOutcome::Interrupted));
+    assert_eq!(losses(&events).len(), 1);
+}

@@ -1,0 +1,57 @@
+//! A very small teacher and student for tests.
+
+use burn::backend::Flex;
+use kernels::SsmBackend;
+use model::{
+    GqaRepeat, HybridConfig, HybridModel, InitFrom, LayerPlan, Layout, LlamaConfig, MixerKind,
+    SsmConfig,
+};
+
+use crate::data::Example;
+
+/// Two layers, 32 tokens.
+pub(crate) fn llama() -> LlamaConfig {
+    LlamaConfig {
+        d_model: 16,
+        n_layers: 2,
+        n_heads: 2,
+        n_kv_heads: 1,
+        head_dim: 8,
+        intermediate_size: 24,
+        vocab_size: 32,
+        rope_theta: 1e4,
+        rope_scaling: None,
+        rms_norm_eps: 1e-5,
+        tie_word_embeddings: true,
+        max_position_embeddings: 64,
+        bos_token_id: None,
+        eos_token_ids: vec![0],
+    }
+}
+
+/// An attention model.
+pub(crate) fn teacher<B: SsmBackend>() -> HybridModel<B> {
+    HybridModel::init_seeded(&HybridConfig::teacher(llama()), 5, &Default::default())
+}
+
+/// The teacher with a Mamba2 mixer in its first layer.
+pub(crate) fn student() -> HybridModel<Flex> {
+    let ssm = SsmConfig {
+        dt_bias_multiplicity: 1,
+        gqa_repeat: GqaRepeat::Head,
+        ..SsmConfig::published(MixerKind::Mamba2, &llama())
+    };
+    let plan = LayerPlan::for_ratio(2, 0.5, Layout::Interleaved).expect("half of two layers");
+    teacher::<Flex>()
+        .convert(&ssm, &plan, InitFrom::Attention, 3)
+        .expect("converts")
+}
+
+/// Sequences that count up from different numbers; the last six tokens are targets.
+pub(crate) fn examples(count: usize) -> Vec<Example> {
+    let example = |start: usize| Example {
+        ids: (0..12).map(|t| (1 + (start * 5 + t) % 31) as u32).collect(),
+        targets: (0..12).map(|t| t >= 6).collect(),
+    };
+    (0..count).map(example).collect()
+}
