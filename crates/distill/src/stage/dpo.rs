@@ -85,8 +85,8 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
             self.device,
         );
         let loss = dpo_loss(
-            log_probs.clone().slice([0..pairs]),
-            log_probs.slice([pairs..2 * pairs]),
+            log_probs.clone().narrow(0, 0, pairs),
+            log_probs.narrow(0, pairs, pairs),
             floats(&batch.chosen, self.device),
             floats(&batch.rejected, self.device),
             self.beta,

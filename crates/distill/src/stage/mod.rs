@@ -40,6 +40,10 @@ pub struct StageContext<'a, B: SsmBackend> {
 }
 
 /// How a stage ended.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one a stage, and it is taken apart at once"
+)]
 pub enum StageOutcome<B: SsmBackend> {
     /// All steps were taken.
     Finished {

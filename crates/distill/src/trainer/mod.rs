@@ -166,7 +166,7 @@ impl<B: SsmBackend> Trainer<B> {
         forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
     ) -> (Model<B>, Tensor<B, 1>) {
         let (gradients, numbers) = self.backward(&model, micro_batches, forward);
-        let norm = numbers.clone().slice([0..1]).sqrt();
+        let norm = numbers.clone().narrow(0, 0, 1).sqrt();
         let scale = (norm + 1e-6)
             .recip()
             .mul_scalar(self.config.clip_norm)

@@ -223,8 +223,7 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone_and_then_fails() {
     assert_eq!(changed(&before, &model), Vec::<String>::new());
     let error = trainer
         .step(model, 1, broken)
-        .err()
-        .expect("too many in a row");
+        .expect_err("too many in a row");
     assert!(error.to_string().contains("lr_peak"), "{error}");
 }
 
