@@ -7,3 +7,4 @@ mod golden_mixers;
 mod laws;
 mod naive;
 mod naive_gradients;
+mod named;

@@ -28,10 +28,11 @@ pub enum SavePrecision {
 /// Writes `config.json`, `model.safetensors`, and where there are any `mamba_config.json` and `tokenizer.json`.
 ///
 /// Everything is written to a folder beside `folder`, synced, and renamed: after a crash or on a full disk there is the old
-/// folder or none, never a part of one. An existing folder is replaced.
+/// folder or none, never a part of one. An existing model folder is replaced, with all that is in it; another folder is not.
 ///
 /// # Errors
-/// [`ModelError::Io`] with the path that could not be written.
+/// [`ModelError::Io`] with the path that could not be written, [`ModelError::Malformed`] when `folder` exists and holds
+/// something else than a model.
 pub fn save<B: SsmBackend>(
     model: &HybridModel<B>,
     tokenizer: Option<&Tokenizer>,
@@ -39,6 +40,7 @@ pub fn save<B: SsmBackend>(
     meta: &CheckpointMeta,
     precision: SavePrecision,
 ) -> Result<(), ModelError> {
+    check_replaceable(folder)?;
     let part = beside(folder, "part");
     remove(&part)?;
     let written =
@@ -48,6 +50,30 @@ pub fn save<B: SsmBackend>(
         let _ = fs::remove_dir_all(&part);
     }
     written
+}
+
+/// Replacing deletes: only a model folder, or an empty one, is fair game.
+fn check_replaceable(folder: &Path) -> Result<(), ModelError> {
+    let refuse = |problem: &str| {
+        Err(ModelError::Malformed {
+            path: folder.into(),
+            field: "folder to write".into(),
+            problem: problem.into(),
+            cure: "name a folder that does not exist yet",
+        })
+    };
+    if folder.file_name().is_none() {
+        return refuse("has no name of its own");
+    }
+    match fs::read_dir(folder).map(|mut entries| entries.next().is_some()) {
+        Ok(true) if !folder.join(CONFIG_JSON).exists() => {
+            refuse("exists and holds no model, so it is not replaced")
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => {
+            refuse("is a file, or below one")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A hidden sibling of `folder`.

@@ -216,3 +216,101 @@ fn an_existing_folder_is_replaced_as_a_whole() {
         MixerKind::Mamba2
     );
 }
+
+#[test]
+fn a_folder_that_holds_something_else_is_not_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("precious");
+    fs::create_dir(&folder).unwrap();
+    let model = hybrid(MixerKind::Mamba1, true);
+    let save_to = |folder: &Path| {
+        let meta = CheckpointMeta::default();
+        save(&model, None, folder, &meta, SavePrecision::F32).map_err(|error| error.to_string())
+    };
+    fs::write(folder.join("thesis.txt"), b"years of work").unwrap();
+    let error = save_to(&folder).unwrap_err();
+    assert!(
+        error.contains("precious") && error.contains("holds no model"),
+        "{error}"
+    );
+    assert!(folder.join("thesis.txt").exists());
+    let error = save_to(&folder.join("thesis.txt")).unwrap_err();
+    assert!(error.contains("is a file"), "{error}");
+    let error = save_to(&folder.join("thesis.txt/model")).unwrap_err();
+    assert!(error.contains("is a file, or below one"), "{error}");
+    assert!(save_to(&folder.join("..")).is_err());
+    assert_eq!(
+        fs::read_dir(&folder).unwrap().count(),
+        1,
+        "nothing half written"
+    );
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "nothing half written"
+    );
+    // An empty folder is no loss.
+    let empty = dir.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    save_to(&empty).unwrap();
+    assert!(empty.join("model.safetensors").exists());
+}
+
+#[test]
+fn half_floats_and_shards_load_as_f32() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("model");
+    let model = hybrid(MixerKind::Mamba2, true);
+    saved(&model, &folder);
+    let tensors = model.named_tensors();
+    fs::remove_file(folder.join("model.safetensors")).unwrap();
+
+    let mut weight_map = serde_json::Map::new();
+    for (half, name) in [
+        (0, "model-1-of-2.safetensors"),
+        (1, "model-2-of-2.safetensors"),
+    ] {
+        let stored: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
+            .iter()
+            .skip(half)
+            .step_by(2)
+            .map(|(key, data)| {
+                weight_map.insert(key.clone(), name.into());
+                let values: Vec<f32> = data.to_vec().unwrap();
+                let bytes = values
+                    .iter()
+                    .flat_map(|v| half::f16::from_f32(*v).to_le_bytes());
+                (key.clone(), data.shape.to_vec(), bytes.collect())
+            })
+            .collect();
+        let views = stored.iter().map(|(key, shape, bytes)| {
+            let view =
+                safetensors::tensor::TensorView::new(safetensors::Dtype::F16, shape.clone(), bytes);
+            (key.as_str(), view.unwrap())
+        });
+        fs::write(
+            folder.join(name),
+            safetensors::serialize(views, None).unwrap(),
+        )
+        .unwrap();
+    }
+    let index = folder.join("model.safetensors.index.json");
+    fs::write(
+        &index,
+        serde_json::json!({"weight_map": weight_map}).to_string(),
+    )
+    .unwrap();
+
+    let loaded = load::<Flex>(&folder, &Default::default()).unwrap().model;
+    for ((key, want), (_, got)) in tensors.into_iter().zip(loaded.named_tensors()) {
+        let want: Vec<f32> = want.to_vec().unwrap();
+        let want: Vec<f32> = want
+            .iter()
+            .map(|v| half::f16::from_f32(*v).to_f32())
+            .collect();
+        assert_eq!(got.to_vec::<f32>().unwrap(), want, "{key}");
+    }
+
+    fs::remove_file(folder.join("model-2-of-2.safetensors")).unwrap();
+    assert!(error(&folder).contains("model-2-of-2.safetensors"));
+}

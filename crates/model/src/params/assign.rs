@@ -1,6 +1,6 @@
 //! Values into a model: from named tensors, or drawn.
 
-use std::collections::{HashMap, hash_map::Entry};
+use std::collections::{HashMap, HashSet, hash_map::Entry};
 
 use burn::module::{Module, ModuleMapper, Param, ParamId};
 use burn::tensor::{DType, Tensor, TensorData, backend::Backend};
@@ -94,15 +94,35 @@ impl<B: SsmBackend> HybridModel<B> {
                 }
             }
         }
-        let mut missing = Vec::new();
-        let model = assign::<B, _, _>(Self::skeleton(config, device), |key, shape| {
-            let Some(data) = given.remove(key) else {
-                missing.push(key.to_string());
-                return Ok(Vec::new());
-            };
-            if !missing.is_empty() {
-                return Ok(Vec::new());
-            }
+        let skeleton = Self::skeleton(config, device);
+        let wanted: HashSet<String> = skeleton
+            .param_keys()
+            .into_iter()
+            .map(|(_, key)| key)
+            .collect();
+        let mut missing: Vec<String> = wanted
+            .iter()
+            .filter(|key| !given.contains_key(*key))
+            .cloned()
+            .collect();
+        let mut unknown: Vec<String> = given
+            .keys()
+            .filter(|key| !wanted.contains(*key))
+            .cloned()
+            .collect();
+        if !(missing.is_empty() && unknown.is_empty() && duplicate.is_empty()) {
+            missing.sort();
+            unknown.sort();
+            return Err(ModelError::Keys {
+                missing,
+                unknown,
+                duplicate,
+            });
+        }
+        assign::<B, _, _>(skeleton, |key, shape| {
+            let data = given
+                .remove(key)
+                .expect("every key was found above, and is asked once");
             if data.shape.to_vec() != shape {
                 return Err(ModelError::Shape {
                     key: key.to_string(),
@@ -111,20 +131,7 @@ impl<B: SsmBackend> HybridModel<B> {
                 });
             }
             values_f32(key, data)
-        });
-        let mut unknown: Vec<String> = given.into_keys().collect();
-        unknown.sort();
-        match model {
-            Err(error) if missing.is_empty() => Err(error),
-            Ok(model) if missing.is_empty() && unknown.is_empty() && duplicate.is_empty() => {
-                Ok(model)
-            }
-            _ => Err(ModelError::Keys {
-                missing,
-                unknown,
-                duplicate,
-            }),
-        }
+        })
     }
 
     /// Lets gradients reach the parameters whose Hugging Face key satisfies `trainable`, and no
