@@ -4,7 +4,7 @@ use burn::backend::Flex;
 use kernels::SsmBackend;
 use model::{
     GqaRepeat, HybridConfig, HybridModel, InitFrom, LayerPlan, Layout, LlamaConfig, MixerKind,
-    SsmConfig,
+    SsmConfig, Tokenizer,
 };
 
 use crate::data::Example;
@@ -54,4 +54,10 @@ pub(crate) fn examples(count: usize) -> Vec<Example> {
         targets: (0..12).map(|t| t >= 6).collect(),
     };
     (0..count).map(example).collect()
+}
+
+/// A tokenizer with ChatML's control tokens and little else.
+pub(crate) fn chat_tokenizer() -> Tokenizer {
+    let specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
+    Tokenizer::train_bpe(["user assistant one two three words"], 280, &specials).expect("trains")
 }

@@ -158,3 +158,90 @@ fn key(prompts: &[(&Chat, Vec<u32>)], plan: PseudoLabelPlan) -> String {
         .map(|byte| format!("{byte:02x}"))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use model::HybridConfig;
+
+    use super::*;
+    use crate::testing::{chat_tokenizer, llama};
+
+    struct Setup {
+        teacher: HybridModel<Flex>,
+        tokenizer: Tokenizer,
+        chats: Vec<Chat>,
+        dir: tempfile::TempDir,
+    }
+
+    impl Setup {
+        fn new() -> Self {
+            let tokenizer = chat_tokenizer();
+            let mut llama = llama();
+            llama.vocab_size = tokenizer.vocab_size();
+            let teacher =
+                HybridModel::init_seeded(&HybridConfig::teacher(llama), 2, &Default::default());
+            let records =
+                ["one", "two words", "and three words"].map(|prompt| super::super::ReplyRecord {
+                    prompt: prompt.into(),
+                    reply: "unused".into(),
+                    seed: 0,
+                });
+            let dir = tempfile::tempdir().expect("a temporary folder");
+            Self {
+                teacher,
+                tokenizer,
+                chats: Chat::from_replies(records.to_vec()),
+                dir,
+            }
+        }
+
+        fn labels(&self, seed: u64, stop: &StopFlag) -> Option<Vec<Example>> {
+            let plan = PseudoLabelPlan {
+                max_tokens: 6,
+                temperature: 0.9,
+                seed,
+                seq_len: 60,
+            };
+            let (template, dir) = (ChatTemplate::chat_ml(), self.dir.path());
+            pseudo_labels(
+                &self.teacher,
+                &self.tokenizer,
+                &template,
+                &self.chats,
+                plan,
+                dir,
+                stop,
+            )
+            .expect("the teacher answers")
+        }
+    }
+
+    #[test]
+    fn replies_follow_their_prompts_and_only_they_are_targets() {
+        let setup = Setup::new();
+        let examples = setup.labels(1, &StopFlag::new()).expect("not stopped");
+        assert_eq!(examples.len(), 3);
+        for (example, chat) in examples.iter().zip(&setup.chats) {
+            let prompt = chat.encode_prompt(&setup.tokenizer, &ChatTemplate::chat_ml());
+            let prompt = prompt.expect("encodes");
+            assert_eq!(example.ids[..prompt.len()], prompt[..]);
+            let targets: Vec<_> = (0..example.ids.len()).map(|t| t >= prompt.len()).collect();
+            assert_eq!(example.targets, targets);
+        }
+    }
+
+    #[test]
+    fn the_cache_is_read_instead_of_the_teacher() {
+        let setup = Setup::new();
+        let first = setup.labels(1, &StopFlag::new()).expect("not stopped");
+        let files = || std::fs::read_dir(setup.dir.path()).expect("lists").count();
+        assert_eq!(files(), 1);
+        // A stopped run still gets what is on disk, since nothing has to be generated.
+        let stopped = StopFlag::new();
+        stopped.stop();
+        assert_eq!(setup.labels(1, &stopped), Some(first));
+        assert_eq!(setup.labels(2, &stopped), None);
+        assert_eq!(files(), 1);
+    }
+}

@@ -149,9 +149,9 @@ pub fn pretrain<B: SsmBackend>(
         template: template.clone(),
         seed: recipe.seed,
     };
-    let threads = std::thread::available_parallelism()
-        .map_or(1, |count| count.get() / 2)
-        .clamp(1, 6);
+    // Two cores are left to the device's queue and its compiler.
+    let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
+    let threads = threads.saturating_sub(2).clamp(1, 12);
     let mut feed = Feed::start(source, threads);
     let measure = |model: &HybridModel<B>| -> anyhow::Result<(f64, Vec<(String, f64)>)> {
         let loss = held_out_loss(model, &held_out, recipe, device);
@@ -335,3 +335,6 @@ fn scores<B: SsmBackend>(
     }
     Ok(scores)
 }
+
+#[cfg(test)]
+mod tests;

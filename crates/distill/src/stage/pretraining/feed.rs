@@ -74,10 +74,10 @@ impl FeedSource {
                 rows.push(row);
             }
         } else {
-            // Rows of like length: draw three times as many, sort, take a run of neighbours.
+            // Rows of like length: draw twice as many, sort, take a run of neighbours.
             let mut pool: Vec<Example> = Vec::new();
             let mut total = 0;
-            while total < 3 * self.tokens_per_batch {
+            while total < 2 * self.tokens_per_batch {
                 let example = draw(&mut rng);
                 total += example.ids.len();
                 pool.push(example);
