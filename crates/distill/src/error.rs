@@ -103,6 +103,29 @@ pub enum DistillError {
         /// The name compiled in.
         compiled: &'static str,
     },
+    /// A folder that a command is about to make exists already.
+    #[error("`{}` exists already, expected a new folder", path.display())]
+    OutputExists {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A model without a tokenizer, where text is needed.
+    #[error("model `{}` has no tokenizer, expected a `tokenizer.json` beside its weights", path.display())]
+    NoTokenizer {
+        /// The model.
+        path: PathBuf,
+        /// What to do about it.
+        cure: &'static str,
+    },
+    /// A tokenizer without a known chat template, where a chat is needed.
+    #[error(
+        "the tokenizer of `{}` has the control tokens of no known chat template, expected ChatML, Llama-3 or Zephyr",
+        path.display()
+    )]
+    NoChatTemplate {
+        /// The model.
+        path: PathBuf,
+    },
     /// A command whose input files are not part of this build.
     #[error("{thing} is not part of this build")]
     Missing {
@@ -121,6 +144,7 @@ impl DistillError {
             | Self::RecipeValue { .. }
             | Self::Override { .. }
             | Self::RunExists { .. }
+            | Self::OutputExists { .. }
             | Self::NotARun { .. }
             | Self::PlanDiffers { .. }
             | Self::Backend { .. } => 2,
@@ -139,6 +163,9 @@ impl DistillError {
                 "continue it with `--resume {}`, or choose another `--out`",
                 path.display()
             )),
+            Self::OutputExists { .. } => Some("choose another `--out`, or delete it".into()),
+            Self::NoTokenizer { cure, .. } => Some((*cure).into()),
+            Self::NoChatTemplate { .. } => Some("continue the text itself with `--raw`".into()),
             Self::PlanDiffers { .. } => Some(
                 "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),
             ),
@@ -151,7 +178,7 @@ impl DistillError {
             )),
             Self::Missing { cure, .. } => Some((*cure).into()),
             Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("free some space, then continue with `--resume`".into())
+                Some("free some space and try again; a sweep continues with `--resume`".into())
             }
             _ => None,
         }

@@ -10,6 +10,19 @@ use crate::error::DistillError;
 /// # Errors
 /// [`DistillError::Io`]; the temporary file is removed.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DistillError> {
+    write_atomically_with(path, |part| File::create(part)?.write_all(bytes))
+}
+
+/// As [`write_atomically`], for content that need not be in memory: `write` fills the file it is given the path of.
+///
+/// A device or pipe is written directly.
+///
+/// # Errors
+/// [`DistillError::Io`]; the temporary file is removed.
+pub fn write_atomically_with(
+    path: &Path,
+    write: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<(), DistillError> {
     let io = |action| {
         move |source| DistillError::Io {
             action,
@@ -17,13 +30,15 @@ pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<(), DistillError> {
             source,
         }
     };
+    // A device such as `/dev/null` takes the content itself: renaming would replace it with a file.
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir()) {
+        return write(path).map_err(io("write"));
+    }
     let mut name = path.file_name().unwrap_or_default().to_os_string();
     name.push(".part");
     let part = path.with_file_name(name);
-    let written = File::create(&part).and_then(|mut file| {
-        file.write_all(bytes)?;
-        file.sync_all()
-    });
+    // Syncing needs no more than a handle on the same file.
+    let written = write(&part).and_then(|()| File::options().write(true).open(&part)?.sync_all());
     let renamed = written
         .map_err(io("write"))
         .and_then(|()| std::fs::rename(&part, path).map_err(io("rename")));

@@ -1,6 +1,7 @@
 //! Training and evaluation data: prompts, teacher replies, chats, preference pairs, text and batches.
 
 pub mod batch;
+pub mod brown;
 pub mod builtin;
 pub mod chat;
 mod datasets;
@@ -12,6 +13,7 @@ mod pseudo_labels;
 mod records;
 mod split;
 pub mod text;
+pub mod token_ids;
 mod words;
 
 pub use batch::{Batch, BatchOrder, Example};
