@@ -1,6 +1,9 @@
 //! Workspace tests: one binary, so that two cores link once.
+mod bad_input;
 mod cli;
 mod dashboard;
+mod fixture_model;
+mod parity;
 mod recipes;
 mod resume;
 mod sweep;
