@@ -12,3 +12,9 @@ pub(crate) fn softplus<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B,
 pub(crate) fn silu<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
     x.clone() * sigmoid(x)
 }
+
+/// Derivative of [`silu`].
+pub(crate) fn silu_derivative<B: Backend, const D: usize>(x: Tensor<B, D>) -> Tensor<B, D> {
+    let gate = sigmoid(x.clone());
+    gate.clone() * (x * gate.neg().add_scalar(1.0)).add_scalar(1.0)
+}

@@ -17,6 +17,16 @@ pub struct StateSpaceOutput<B: Backend> {
     pub saved: Option<FloatTensor<B>>,
 }
 
+/// Gradients of a loss with respect to the outputs of a state-space operation; an absent one is
+/// zero, and one is present.
+#[derive(Clone, Debug)]
+pub struct StateSpaceGradients<B: Backend> {
+    /// For the output.
+    pub y: Option<FloatTensor<B>>,
+    /// For the state after the last step.
+    pub last_state: Option<FloatTensor<B>>,
+}
+
 /// A burn backend that can run the operations of this crate.
 ///
 /// The default bodies are the references: plain tensor operations that run anywhere. A backend
@@ -34,6 +44,18 @@ pub trait SsmBackend: Backend {
         selective_scan::reference::forward::<Self>(operands, reset, problem)
     }
 
+    /// Gradients of the selective scan with respect to its operands, in their order; for an absent
+    /// operand the placeholder comes back.
+    fn selective_scan_backward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        _saved: Option<FloatTensor<Self>>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SelectiveScanProblem,
+    ) -> SelectiveScanOperands<Self> {
+        selective_scan::reference::backward::<Self>(operands, reset, gradients, problem)
+    }
+
     /// Forward of [`ssd`](crate::ssd()). `save` as in the selective scan.
     fn ssd_forward(
         operands: SsdOperands<Self>,
@@ -42,6 +64,17 @@ pub trait SsmBackend: Backend {
         _save: bool,
     ) -> StateSpaceOutput<Self> {
         ssd::reference::forward::<Self>(operands, reset, problem)
+    }
+
+    /// Gradients of [`ssd`](crate::ssd()) with respect to its operands, as in the selective scan.
+    fn ssd_backward(
+        operands: SsdOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        _saved: Option<FloatTensor<Self>>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SsdProblem,
+    ) -> SsdOperands<Self> {
+        ssd::reference::backward::<Self>(operands, reset, gradients, problem)
     }
 
     /// Forward of [`causal_conv1d`](crate::causal_conv1d()), without the window.
@@ -53,11 +86,30 @@ pub trait SsmBackend: Backend {
         causal_conv1d::reference::forward::<Self>(operands, reset, problem)
     }
 
+    /// Gradients of [`causal_conv1d`](crate::causal_conv1d()) with respect to its operands.
+    fn causal_conv1d_backward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        problem: &CausalConv1dProblem,
+    ) -> CausalConv1dOperands<Self> {
+        causal_conv1d::reference::backward::<Self>(operands, reset, gradient, problem)
+    }
+
     /// Forward of [`gated_rms_norm`](crate::gated_rms_norm()).
     fn gated_rms_norm_forward(
         operands: GatedRmsNormOperands<Self>,
         problem: &GatedRmsNormProblem,
     ) -> FloatTensor<Self> {
         gated_rms_norm::reference::forward::<Self>(operands, problem)
+    }
+
+    /// Gradients of [`gated_rms_norm`](crate::gated_rms_norm()) with respect to its operands.
+    fn gated_rms_norm_backward(
+        operands: GatedRmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &GatedRmsNormProblem,
+    ) -> GatedRmsNormOperands<Self> {
+        gated_rms_norm::reference::backward::<Self>(operands, gradient, problem)
     }
 }

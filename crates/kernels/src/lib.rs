@@ -15,6 +15,8 @@ pub mod selective_scan;
 pub mod ssd;
 #[cfg(feature = "tch")]
 mod tch;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};

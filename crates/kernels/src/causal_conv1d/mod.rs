@@ -6,6 +6,8 @@
 
 mod problem;
 pub mod reference;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 mod window;
 
 pub use problem::CausalConv1dProblem;

@@ -16,6 +16,65 @@ pub fn forward<B: Backend>(
     unwrap(if p.silu { activation::silu(v) } else { v })
 }
 
+/// Gradients of [`causal_conv1d`](super::causal_conv1d()) with respect to its operands.
+pub fn backward<B: Backend>(
+    operands: CausalConv1dOperands<B>,
+    reset: Option<FloatTensor<B>>,
+    gradient: FloatTensor<B>,
+    p: &CausalConv1dProblem,
+) -> CausalConv1dOperands<B> {
+    let [x, weight, bias, initial_window] = operands;
+    let (x, weight) = (wrap::<B, 3>(x), wrap::<B, 2>(weight));
+    let device = x.device();
+    let mut dv = wrap::<B, 3>(gradient);
+    if p.silu {
+        let v = before_activation::<B>(
+            x.clone(),
+            weight.clone(),
+            bias.clone(),
+            initial_window.clone(),
+            reset.clone(),
+            p,
+        );
+        dv = dv * activation::silu_derivative(v);
+    }
+    let masks = reset.map(|reset| tap_masks::<B>(wrap(reset), p));
+    let padded = padded(x, initial_window.clone(), p);
+    let mut dpadded = Tensor::zeros(padded.dims(), &device);
+    let mut dweight = Vec::with_capacity(p.width);
+    for tap in 0..p.width {
+        let mut dv = dv.clone();
+        if let Some(masks) = &masks {
+            dv = dv * masks[tap].clone();
+        }
+        let seen = padded.clone().narrow(1, tap, p.seq);
+        let dfilter = (dv.clone() * seen).sum_dim(0).sum_dim(1);
+        dweight.push(dfilter.reshape([p.channels, 1]));
+        let filter = weight.clone().narrow(1, tap, 1).reshape([1, 1, p.channels]);
+        let zeros = |steps| Tensor::zeros([p.batch, steps, p.channels], &device);
+        let mut pieces = Vec::with_capacity(3);
+        if tap > 0 {
+            pieces.push(zeros(tap));
+        }
+        pieces.push(dv * filter);
+        if tap + 1 < p.width {
+            pieces.push(zeros(p.width - 1 - tap));
+        }
+        dpadded = dpadded + Tensor::cat(pieces, 1);
+    }
+    let dbias = match p.has_bias {
+        true => unwrap(dv.sum_dim(0).sum_dim(1).reshape([p.channels])),
+        false => bias,
+    };
+    let dwindow = match p.has_initial_window {
+        true => unwrap(dpadded.clone().narrow(1, 0, p.width - 1)),
+        false => initial_window,
+    };
+    let dx = dpadded.narrow(1, p.width - 1, p.seq);
+    [unwrap(dx), unwrap(Tensor::cat(dweight, 1)), dbias, dwindow]
+}
+
+/// Filtered input before SiLU, `[batch, seq, channels]`.
 fn before_activation<B: Backend>(
     x: Tensor<B, 3>,
     weight: Tensor<B, 2>,

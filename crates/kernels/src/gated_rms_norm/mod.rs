@@ -6,6 +6,8 @@
 
 mod problem;
 pub mod reference;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use problem::GatedRmsNormProblem;
 

@@ -9,6 +9,8 @@
 
 mod problem;
 pub mod reference;
+#[cfg(all(test, feature = "flex"))]
+mod tests;
 
 pub use problem::SelectiveScanProblem;
 

@@ -2,9 +2,10 @@
 //! matrix between chunks (method 3.2). No loop over time, so that it suits a GPU.
 
 use super::{SsdOperands, SsdProblem};
-use crate::activation::{silu, softplus};
-use crate::backend::StateSpaceOutput;
+use crate::activation::{silu, silu_derivative, softplus};
+use crate::backend::{StateSpaceGradients, StateSpaceOutput};
 use crate::primitive::{unwrap, wrap};
+use burn::tensor::activation::sigmoid;
 use burn::tensor::{Device, Tensor, TensorData, backend::Backend, ops::FloatTensor};
 
 /// Added to an exponent to make its exponential zero, in value and in gradient.
@@ -51,6 +52,28 @@ impl Grid {
         self.pad(tensor)
             .reshape([batch, self.chunks, self.chunk, heads])
             .permute([0, 3, 1, 2])
+    }
+
+    /// The inverse of [`Grid::by_chunk`], without the padding.
+    fn by_step<B: Backend>(&self, chunked: Tensor<B, 5>, seq: usize) -> Tensor<B, 4> {
+        let [batch, heads, _, _, width] = chunked.dims();
+        chunked
+            .permute([0, 2, 3, 1, 4])
+            .reshape([batch, self.chunks * self.chunk, heads, width])
+            .narrow(1, 0, seq)
+    }
+
+    /// Sums per-head gradients of a group projection, `[batch, seq, ngroups, d_state]`.
+    fn sum_groups<B: Backend>(&self, chunked: Tensor<B, 5>, p: &SsdProblem) -> Tensor<B, 4> {
+        let heads = p.nheads / p.ngroups;
+        let steps = self.by_step(chunked, p.seq);
+        if heads == 1 {
+            return steps;
+        }
+        steps
+            .reshape([p.batch, p.seq, p.ngroups, heads, p.d_state])
+            .sum_dim(3)
+            .squeeze_dim::<4>(3)
     }
 
     /// Group projection, repeated for every head, `[batch, nheads, chunks, chunk, d_state]`.
@@ -102,95 +125,153 @@ fn document_counts<B: Backend>(reset: FloatTensor<B>, grid: &Grid) -> Tensor<B, 
         .cumsum(3)
 }
 
+/// Sums over whole chunks, up to each chunk boundary: `[batch, heads, chunks + 1]`, first zero.
+fn chunk_sums<B: Backend>(per_chunk: Tensor<B, 4>, heads: usize) -> Tensor<B, 3> {
+    let per_chunk = per_chunk.squeeze_dim::<3>(3);
+    let [batch, _, _] = per_chunk.dims();
+    let zero = Tensor::zeros([batch, heads, 1], &per_chunk.device());
+    Tensor::cat(vec![zero, per_chunk], 2).cumsum(2)
+}
+
+/// What both directions need. Heads and chunks come before time: `[batch, nheads, chunks, ..]`.
+struct Chunks<B: Backend> {
+    grid: Grid,
+    /// Step sizes with bias, before softplus, `[batch, seq, nheads]`.
+    dt_raw: Tensor<B, 3>,
+    /// Step sizes, `[.., chunk]`.
+    dt: Tensor<B, 4>,
+    /// `[.., chunk, headdim]`.
+    x: Tensor<B, 5>,
+    /// `[.., chunk, d_state]`.
+    b: Tensor<B, 5>,
+    /// `[.., chunk, d_state]`.
+    c: Tensor<B, 5>,
+    /// `C_t . B_s`, `[.., chunk, chunk]`.
+    scores: Tensor<B, 5>,
+    /// `exp(cum_t - cum_s)`, zero for `t < s` and across documents, `[.., chunk, chunk]`.
+    decay: Tensor<B, 5>,
+    /// `exp(cum_last - cum_s)`: decay from each step to the end of its chunk, `[.., chunk]`.
+    to_end: Tensor<B, 4>,
+    /// `exp(cum_t)`: decay from the state entering the chunk to each step, `[.., chunk]`.
+    from_start: Tensor<B, 4>,
+    /// Decay between chunk boundaries, `[batch, nheads, chunks + 1, chunks + 1]`.
+    between: Tensor<B, 4>,
+    /// Initial state and what each chunk adds,
+    /// `[batch, nheads, chunks + 1, headdim * d_state]`.
+    sources: Tensor<B, 4>,
+    /// State at each chunk boundary, shaped like `sources`.
+    states: Tensor<B, 4>,
+}
+
+impl<B: Backend> Chunks<B> {
+    fn run(operands: SsdOperands<B>, reset: Option<FloatTensor<B>>, p: &SsdProblem) -> Self {
+        let [x, dt, a, b, c, _, _, dt_bias, initial_state] = operands;
+        let x = wrap::<B, 4>(x);
+        let device = x.device();
+        let grid = Grid::new(p);
+        let (q, n_chunks) = (grid.chunk, grid.chunks);
+
+        let mut dt_raw = wrap::<B, 3>(dt);
+        if p.has_dt_bias {
+            dt_raw = dt_raw + wrap::<B, 1>(dt_bias).reshape([1, 1, p.nheads]);
+        }
+        let dt = if p.dt_softplus {
+            softplus(dt_raw.clone())
+        } else {
+            dt_raw.clone()
+        };
+        // Padded after softplus: a step of size zero leaves the state as it is.
+        let dt = grid.scalars_by_chunk(dt);
+        let b = grid.per_head(wrap(b), p);
+        let c = grid.per_head(wrap(c), p);
+        let x = grid.by_chunk(x);
+        let counts = reset.map(|reset| document_counts::<B>(reset, &grid));
+        let cum = (dt.clone() * wrap::<B, 1>(a).reshape([1, p.nheads, 1, 1])).cumsum(3);
+        let total = cum.clone().narrow(3, q - 1, 1); // [batch, nheads, chunks, 1]
+
+        let mut exponent = differences::<B, 4, 5>(cum.clone()) + causal_mask::<B, 5>(q, &device);
+        let mut to_end = total.clone() - cum.clone();
+        let mut from_start = cum;
+        let mut between = differences::<B, 3, 4>(chunk_sums(total, p.nheads))
+            + causal_mask::<B, 4>(n_chunks + 1, &device);
+        if let Some(counts) = counts {
+            let total = counts.clone().narrow(3, q - 1, 1);
+            exponent = exponent + document_mask(differences::<B, 4, 5>(counts.clone()));
+            to_end = to_end + document_mask(total.clone() - counts.clone());
+            from_start = from_start + document_mask(counts);
+            between = between + document_mask(differences::<B, 3, 4>(chunk_sums(total, 1)));
+        }
+        let (to_end, from_start, between) = (to_end.exp(), from_start.exp(), between.exp());
+
+        let weights = (to_end.clone() * dt.clone()).unsqueeze_dim::<5>(4);
+        let added = x.clone().swap_dims(3, 4).matmul(b.clone() * weights);
+        let initial = match p.has_initial_state {
+            true => wrap::<B, 4>(initial_state).unsqueeze_dim::<5>(2),
+            false => Tensor::zeros([p.batch, p.nheads, 1, p.headdim, p.d_state], &device),
+        };
+        let flat = [p.batch, p.nheads, n_chunks + 1, p.headdim * p.d_state];
+        let sources = Tensor::cat(vec![initial, added], 2).reshape(flat);
+        let states = between.clone().matmul(sources.clone());
+        Self {
+            scores: c.clone().matmul(b.clone().swap_dims(3, 4)),
+            decay: exponent.exp(),
+            grid,
+            dt_raw,
+            dt,
+            x,
+            b,
+            c,
+            to_end,
+            from_start,
+            between,
+            sources,
+            states,
+        }
+    }
+
+    /// `M_ts = (C_t . B_s) exp(cum_t - cum_s) dt_s`, `[.., chunk, chunk]`.
+    fn mixing(&self) -> Tensor<B, 5> {
+        self.scores.clone() * self.decay.clone() * self.dt.clone().unsqueeze_dim::<5>(3)
+    }
+
+    /// States entering the chunks, `[batch, nheads, chunks, headdim, d_state]`.
+    fn entering(&self, p: &SsdProblem) -> Tensor<B, 5> {
+        let chunks = self.grid.chunks;
+        self.states
+            .clone()
+            .narrow(2, 0, chunks)
+            .reshape([p.batch, p.nheads, chunks, p.headdim, p.d_state])
+    }
+
+    /// Output before the gate, `[batch, seq, nheads, headdim]`.
+    fn ungated(&self, x: FloatTensor<B>, d: FloatTensor<B>, p: &SsdProblem) -> Tensor<B, 4> {
+        let inside = self.mixing().matmul(self.x.clone());
+        let carried = self.c.clone().matmul(self.entering(p).swap_dims(3, 4))
+            * self.from_start.clone().unsqueeze_dim::<5>(4);
+        let s = self.grid.by_step(inside + carried, p.seq);
+        match p.has_d {
+            true => s + wrap::<B, 4>(x) * wrap::<B, 1>(d).reshape([1, 1, p.nheads, 1]),
+            false => s,
+        }
+    }
+}
+
 /// Forward of [`ssd`](super::ssd()) on primitives; differentiable when `B` is.
 pub fn forward<B: Backend>(
     operands: SsdOperands<B>,
     reset: Option<FloatTensor<B>>,
     p: &SsdProblem,
 ) -> StateSpaceOutput<B> {
-    let [x, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
-    let x = wrap::<B, 4>(x);
-    let device = x.device();
-    let grid = Grid::new(p);
-    let (q, n_chunks) = (grid.chunk, grid.chunks);
-
-    let mut dt = wrap::<B, 3>(dt);
-    if p.has_dt_bias {
-        dt = dt + wrap::<B, 1>(dt_bias).reshape([1, 1, p.nheads]);
-    }
-    if p.dt_softplus {
-        dt = softplus(dt);
-    }
-    // Padded after softplus: a step of size zero leaves the state as it is.
-    let dt = grid.scalars_by_chunk(dt); // [batch, nheads, chunks, chunk]
-    let b = grid.per_head(wrap(b), p);
-    let c = grid.per_head(wrap(c), p);
-    let xs = grid.by_chunk(x.clone());
-    let counts = reset.map(|reset| document_counts::<B>(reset, &grid));
-
-    // Inside a chunk: M_ts = (C_t . B_s) exp(cum_t - cum_s) dt_s for s <= t.
-    let cum = (dt.clone() * wrap::<B, 1>(a).reshape([1, p.nheads, 1, 1])).cumsum(3);
-    let mut exponent = differences::<B, 4, 5>(cum.clone()) + causal_mask::<B, 5>(q, &device);
-    if let Some(counts) = &counts {
-        exponent = exponent + document_mask(differences::<B, 4, 5>(counts.clone()));
-    }
-    let scores = c.clone().matmul(b.clone().swap_dims(3, 4)); // [batch, nheads, chunks, chunk, chunk]
-    let mixing = scores * exponent.exp() * dt.clone().unsqueeze_dim::<5>(3);
-    let inside = mixing.matmul(xs.clone());
-
-    // What each chunk adds to the state: sum over s of exp(cum_last - cum_s) dt_s x_s B_s^T.
-    let total = cum.clone().narrow(3, q - 1, 1); // [batch, nheads, chunks, 1]
-    let mut exponent = total.clone() - cum.clone();
-    if let Some(counts) = &counts {
-        let total = counts.clone().narrow(3, q - 1, 1);
-        exponent = exponent + document_mask(total - counts.clone());
-    }
-    let weights = (exponent.exp() * dt).unsqueeze_dim::<5>(4);
-    let added = xs.swap_dims(3, 4).matmul(b * weights); // [batch, nheads, chunks, headdim, d_state]
-
-    // Between chunks: the state entering chunk k sums what entered before, decayed.
-    let initial = match p.has_initial_state {
-        true => wrap::<B, 4>(initial_state).unsqueeze_dim::<5>(2),
-        false => Tensor::zeros([p.batch, p.nheads, 1, p.headdim, p.d_state], &device),
-    };
-    let sources = Tensor::cat(vec![initial, added], 2).reshape([
-        p.batch,
-        p.nheads,
-        n_chunks + 1,
-        p.headdim * p.d_state,
-    ]);
-    let mut exponent = differences::<B, 3, 4>(chunk_sums(total, p.nheads))
-        + causal_mask::<B, 4>(n_chunks + 1, &device);
-    if let Some(counts) = &counts {
-        let per_chunk = counts.clone().narrow(3, q - 1, 1);
-        exponent = exponent + document_mask(differences::<B, 3, 4>(chunk_sums(per_chunk, 1)));
-    }
-    let states = exponent.exp().matmul(sources).reshape([
-        p.batch,
-        p.nheads,
-        n_chunks + 1,
-        p.headdim,
-        p.d_state,
-    ]);
-    let entering = states.clone().narrow(2, 0, n_chunks);
-    let last_state = states.narrow(2, n_chunks, 1).squeeze_dim::<4>(2);
-
-    let mut exponent = cum;
-    if let Some(counts) = counts {
-        exponent = exponent + document_mask(counts);
-    }
-    let carried = c.matmul(entering.swap_dims(3, 4)) * exponent.exp().unsqueeze_dim::<5>(4);
-
-    let mut y = (inside + carried)
-        .permute([0, 2, 3, 1, 4])
-        .reshape([p.batch, n_chunks * q, p.nheads, p.headdim])
-        .narrow(1, 0, p.seq);
-    if p.has_d {
-        y = y + x * wrap::<B, 1>(d).reshape([1, 1, p.nheads, 1]);
-    }
+    let [x, _, _, _, _, d, z, ..] = operands.clone();
+    let chunks = Chunks::<B>::run(operands, reset, p);
+    let mut y = chunks.ungated(x, d, p);
     if p.has_z {
         y = y * silu(wrap::<B, 4>(z));
     }
+    let last_state = chunks
+        .states
+        .narrow(2, chunks.grid.chunks, 1)
+        .reshape([p.batch, p.nheads, p.headdim, p.d_state]);
     StateSpaceOutput {
         y: unwrap(y),
         last_state: unwrap(last_state),
@@ -198,10 +279,139 @@ pub fn forward<B: Backend>(
     }
 }
 
-/// Sums over whole chunks, up to each chunk boundary: `[batch, heads, chunks + 1]`, first zero.
-fn chunk_sums<B: Backend>(per_chunk: Tensor<B, 4>, heads: usize) -> Tensor<B, 3> {
-    let per_chunk = per_chunk.squeeze_dim::<3>(3);
-    let [batch, _, _] = per_chunk.dims();
-    let zero = Tensor::zeros([batch, heads, 1], &per_chunk.device());
-    Tensor::cat(vec![zero, per_chunk], 2).cumsum(2)
+/// Sums from each entry to the end of the last axis.
+fn reverse_cumsum<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Tensor<B, D> {
+    tensor.flip([-1]).cumsum(D - 1).flip([-1])
+}
+
+/// Sums over batch and time, `[nheads]`.
+fn sum_steps<B: Backend>(heads: Tensor<B, 3>) -> Tensor<B, 1> {
+    heads.sum_dim(0).sum_dim(1).flatten(0, 2)
+}
+
+/// Gradients of [`ssd`](super::ssd()) with respect to its operands, chunk by chunk (method 3.2).
+pub fn backward<B: Backend>(
+    operands: SsdOperands<B>,
+    reset: Option<FloatTensor<B>>,
+    gradients: StateSpaceGradients<B>,
+    p: &SsdProblem,
+) -> SsdOperands<B> {
+    let [x, _, a, _, _, d, z, dt_bias, initial_state] = operands.clone();
+    let f = Chunks::<B>::run(operands, reset, p);
+    let steps = wrap::<B, 4>(x.clone());
+    let device = steps.device();
+    let n_chunks = f.grid.chunks;
+
+    let dy = match gradients.y {
+        Some(dy) => wrap::<B, 4>(dy),
+        None => Tensor::zeros(steps.dims(), &device),
+    };
+    let (ds, dz) = match p.has_z {
+        true => {
+            let gate = wrap::<B, 4>(z);
+            let dz = dy.clone() * f.ungated(x, d.clone(), p) * silu_derivative(gate.clone());
+            (dy * silu(gate), unwrap(dz))
+        }
+        false => (dy, z),
+    };
+    let dys = f.grid.by_chunk(ds.clone());
+
+    // Inside a chunk.
+    let dmixing = dys.clone().matmul(f.x.clone().swap_dims(3, 4));
+    let mut dx = f.mixing().swap_dims(3, 4).matmul(dys.clone());
+    let through_scores = dmixing * f.decay.clone();
+    let dscores = through_scores.clone() * f.dt.clone().unsqueeze_dim::<5>(3);
+    let mut dc = dscores.clone().matmul(f.b.clone());
+    let mut db = dscores.swap_dims(3, 4).matmul(f.c.clone());
+    let per_pair = through_scores * f.scores.clone(); // without dt_s
+    let mut ddt = per_pair.clone().sum_dim(3).squeeze_dim::<4>(3);
+    let weighted = per_pair * f.dt.clone().unsqueeze_dim::<5>(3);
+    let mut dcum = weighted.sum_dim(4).squeeze_dim::<4>(4) - ddt.clone() * f.dt.clone();
+
+    // From the state entering the chunk.
+    let entering = f.entering(p);
+    let dys = dys * f.from_start.clone().unsqueeze_dim::<5>(4);
+    let through_entering = dys.clone().matmul(entering);
+    dcum = dcum
+        + (through_entering.clone() * f.c.clone())
+            .sum_dim(4)
+            .squeeze_dim::<4>(4);
+    dc = dc + through_entering;
+    let dentering = dys.swap_dims(3, 4).matmul(f.c); // [.., headdim, d_state]
+
+    // Between chunks.
+    let flat = [p.batch, p.nheads, n_chunks, p.headdim * p.d_state];
+    let flat_last = [p.batch, p.nheads, 1, p.headdim * p.d_state];
+    let dlast = match gradients.last_state {
+        Some(last_state) => wrap::<B, 4>(last_state).reshape(flat_last),
+        None => Tensor::zeros(flat_last, &device),
+    };
+    let dstates = Tensor::cat(vec![dentering.reshape(flat), dlast], 2);
+    let dsources = f.between.clone().swap_dims(2, 3).matmul(dstates.clone());
+    let dbetween = dstates.matmul(f.sources.swap_dims(2, 3)) * f.between;
+    let dsums =
+        dbetween.clone().sum_dim(3).squeeze_dim::<3>(3) - dbetween.sum_dim(2).squeeze_dim::<3>(2);
+    let dtotal = reverse_cumsum(dsums).narrow(2, 1, n_chunks); // [batch, nheads, chunks]
+    let dadded = dsources
+        .clone()
+        .narrow(2, 1, n_chunks)
+        .reshape([p.batch, p.nheads, n_chunks, p.headdim, p.d_state]);
+
+    // What each chunk adds to the state.
+    let weights = f.to_end.clone() * f.dt.clone();
+    let wide = weights.clone().unsqueeze_dim::<5>(4);
+    dx = dx + (f.b.clone() * wide.clone()).matmul(dadded.clone().swap_dims(3, 4));
+    let dweighted = f.x.matmul(dadded); // [.., chunk, d_state]
+    let dweights = (dweighted.clone() * f.b).sum_dim(4).squeeze_dim::<4>(4);
+    db = db + dweighted * wide;
+    ddt = ddt + dweights.clone() * f.to_end;
+    let through_weights = dweights * weights;
+    dcum = dcum - through_weights.clone();
+    let dtotal = dtotal.unsqueeze_dim::<4>(3) + through_weights.sum_dim(3);
+
+    // Through the cumulative sums to the step sizes.
+    let dlog_decay = reverse_cumsum(dcum) + dtotal;
+    ddt = ddt + dlog_decay.clone() * wrap::<B, 1>(a).reshape([1, p.nheads, 1, 1]);
+    let da = (dlog_decay * f.dt)
+        .sum_dim(3)
+        .sum_dim(2)
+        .sum_dim(0)
+        .reshape([p.nheads]);
+    let mut ddt = f
+        .grid
+        .by_step(ddt.unsqueeze_dim::<5>(4), p.seq)
+        .squeeze_dim::<3>(3);
+    if p.dt_softplus {
+        ddt = ddt * sigmoid(f.dt_raw);
+    }
+
+    let mut dx = f.grid.by_step(dx, p.seq);
+    let mut dd = d.clone();
+    if p.has_d {
+        dx = dx + ds.clone() * wrap::<B, 1>(d).reshape([1, 1, p.nheads, 1]);
+        dd = unwrap(sum_steps((ds * steps).sum_dim(3).squeeze_dim::<3>(3)));
+    }
+    let ddt_bias = match p.has_dt_bias {
+        true => unwrap(sum_steps(ddt.clone())),
+        false => dt_bias,
+    };
+    let dinitial = match p.has_initial_state {
+        true => unwrap(
+            dsources
+                .narrow(2, 0, 1)
+                .reshape([p.batch, p.nheads, p.headdim, p.d_state]),
+        ),
+        false => initial_state,
+    };
+    [
+        unwrap(dx),
+        unwrap(ddt),
+        unwrap(da),
+        unwrap(f.grid.sum_groups(db, p)),
+        unwrap(f.grid.sum_groups(dc, p)),
+        dd,
+        dz,
+        ddt_bias,
+        dinitial,
+    ]
 }

@@ -1,0 +1,437 @@
+//! One harness for the operations with a state: every implementation, on the same cases.
+//!
+//! Operands are in the order of the operations: input, dt, a, b, c, d, z, dt_bias, initial_state.
+
+use super::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close};
+use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::primitive::wrap;
+use burn::backend::Autodiff;
+use burn::tensor::backend::{AutodiffBackend, Backend};
+use burn::tensor::ops::{FloatTensor, FloatTensorOps};
+use burn::tensor::{Shape, TensorData};
+use burn_flex::{Flex, FlexTensor};
+
+type Tape = Autodiff<Flex>;
+
+/// Names of the operands.
+pub(crate) const NAMES: [&str; 9] = [
+    "input",
+    "dt",
+    "a",
+    "b",
+    "c",
+    "d",
+    "z",
+    "dt_bias",
+    "initial_state",
+];
+
+/// Operands with a time axis (axis 1).
+const TIMED: [bool; 9] = [true, true, false, true, true, false, true, false, false];
+
+/// Implementations of one operation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Path {
+    /// The reference, differentiated by burn's tape.
+    Tape,
+    /// The reference and its hand-written gradients.
+    Reference,
+    /// What users get on the CPU, through the tape nodes.
+    Public,
+}
+
+pub(crate) const PATHS: [Path; 3] = [Path::Tape, Path::Reference, Path::Public];
+
+/// What the harness has to know about an operation.
+pub(crate) trait Operation: Copy + std::fmt::Debug {
+    /// `None` for an absent operand.
+    fn shapes(&self) -> [Option<Vec<usize>>; 9];
+    fn seq(&self) -> usize;
+    fn batch(&self) -> usize;
+    fn with(&self, batch: usize, seq: usize, has_initial_state: bool) -> Self;
+    fn dt_softplus(&self) -> bool;
+    fn reference_forward<B: Backend>(
+        &self,
+        operands: [FloatTensor<B>; 9],
+        reset: Option<FloatTensor<B>>,
+    ) -> StateSpaceOutput<B>;
+    fn reference_backward<B: Backend>(
+        &self,
+        operands: [FloatTensor<B>; 9],
+        reset: Option<FloatTensor<B>>,
+        gradients: StateSpaceGradients<B>,
+    ) -> [FloatTensor<B>; 9];
+    fn public_forward<B: SsmBackend>(
+        &self,
+        operands: [FloatTensor<B>; 9],
+        reset: Option<FloatTensor<B>>,
+    ) -> StateSpaceOutput<B>;
+    /// The recurrence step by step in f64: output and last state. Absent operands are empty.
+    fn naive(&self, operands: &[Vec<f64>; 9], reset: Option<&[f64]>) -> (Vec<f64>, Vec<f64>);
+}
+
+/// Inputs and output gradients on the host.
+#[derive(Clone, Debug)]
+pub(crate) struct Case<P> {
+    pub(crate) problem: P,
+    /// Empty when absent.
+    pub(crate) operands: [Vec<f32>; 9],
+    /// `[batch, seq]`.
+    pub(crate) reset: Option<Vec<f32>>,
+    pub(crate) dy: Vec<f32>,
+    /// Gradient of the last state.
+    pub(crate) dlast: Vec<f32>,
+}
+
+/// What an implementation returned.
+#[derive(Clone, Debug)]
+pub(crate) struct Outcome {
+    pub(crate) y: Vec<f32>,
+    pub(crate) last_state: Vec<f32>,
+    /// Empty for an absent operand.
+    pub(crate) gradients: [Vec<f32>; 9],
+}
+
+fn flex(values: &[f32], shape: &[usize]) -> FlexTensor {
+    FlexTensor::from_data(TensorData::new(
+        values.to_vec(),
+        Shape::from(shape.to_vec()),
+    ))
+}
+
+fn host(tensor: FlexTensor) -> Vec<f32> {
+    tensor.into_data().to_vec().expect("f32")
+}
+
+fn state_shape(shapes: &[Option<Vec<usize>>; 9], batch: usize, last: usize) -> Vec<usize> {
+    let inputs = shapes[0].as_ref().expect("input");
+    let d_state = *shapes[3].as_ref().expect("b").last().expect("d_state");
+    let mut shape = vec![batch];
+    shape.extend_from_slice(&inputs[2..]);
+    shape.push(d_state);
+    debug_assert_eq!(shape.iter().product::<usize>(), last);
+    shape
+}
+
+impl<P: Operation> Case<P> {
+    /// Seeded inputs for a problem.
+    pub(crate) fn seeded(problem: P, seed: u64) -> Self {
+        let mut seeded = Seeded::new(seed);
+        let shapes = problem.shapes();
+        let range = |index: usize| match index {
+            1 if problem.dt_softplus() => (-3.0, 1.0),
+            1 => (0.01, 0.6),
+            2 => (-3.0, -0.1),
+            7 if problem.dt_softplus() => (-1.0, 0.5),
+            7 => (0.0, 0.2),
+            _ => (-1.0, 1.0),
+        };
+        let operands: [Vec<f32>; 9] = std::array::from_fn(|index| {
+            let (low, high) = range(index);
+            let length = shapes[index]
+                .as_ref()
+                .map_or(0, |shape| shape.iter().product());
+            seeded.uniforms(length, low, high)
+        });
+        let inner = shapes[0].as_ref().expect("input");
+        let width: usize = inner[2..].iter().product();
+        let d_state = *shapes[3].as_ref().expect("b").last().expect("d_state");
+        let dy = seeded.uniforms(operands[0].len(), -1.0, 1.0);
+        let dlast = seeded.uniforms(problem.batch() * width * d_state, -1.0, 1.0);
+        Self {
+            problem,
+            operands,
+            reset: None,
+            dy,
+            dlast,
+        }
+    }
+
+    /// Marks document starts, the same in every row.
+    pub(crate) fn with_documents(mut self, starts: &[usize]) -> Self {
+        let (batch, seq) = (self.problem.batch(), self.problem.seq());
+        let mut reset = vec![0.0; batch * seq];
+        for row in 0..batch {
+            for &start in starts {
+                reset[row * seq + start] = 1.0;
+            }
+        }
+        self.reset = Some(reset);
+        self
+    }
+
+    /// The steps `range` of every row, as a case of its own.
+    pub(crate) fn steps(&self, range: std::ops::Range<usize>, has_initial_state: bool) -> Self {
+        let (batch, seq) = (self.problem.batch(), self.problem.seq());
+        let cut = |values: &[f32]| -> Vec<f32> {
+            let width = values.len() / (batch * seq);
+            let row = |row: usize| {
+                let start = (row * seq + range.start) * width;
+                values[start..start + range.len() * width].to_vec()
+            };
+            (0..batch).flat_map(row).collect()
+        };
+        let mut operands = self.operands.clone();
+        for (index, operand) in operands.iter_mut().enumerate() {
+            if TIMED[index] {
+                *operand = cut(operand);
+            }
+        }
+        if !has_initial_state {
+            operands[8].clear();
+        }
+        Self {
+            problem: self.problem.with(batch, range.len(), has_initial_state),
+            operands,
+            reset: self.reset.as_deref().map(cut),
+            dy: cut(&self.dy),
+            dlast: self.dlast.clone(),
+        }
+    }
+
+    fn primitives(&self) -> [FlexTensor; 9] {
+        let shapes = self.problem.shapes();
+        std::array::from_fn(|index| match &shapes[index] {
+            Some(shape) => flex(&self.operands[index], shape),
+            None => flex(&[f32::NAN], &[1]),
+        })
+    }
+
+    fn reset_primitive(&self) -> Option<FlexTensor> {
+        let shape = [self.problem.batch(), self.problem.seq()];
+        self.reset.as_ref().map(|reset| flex(reset, &shape))
+    }
+
+    /// Runs forward and backward.
+    pub(crate) fn run(&self, path: Path) -> Outcome {
+        let shapes = self.problem.shapes();
+        let inner = shapes[0].as_ref().expect("input").clone();
+        let state = state_shape(&shapes, self.problem.batch(), self.dlast.len());
+        if path == Path::Reference {
+            let (operands, reset) = (self.primitives(), self.reset_primitive());
+            let out = self
+                .problem
+                .reference_forward::<Flex>(operands.clone(), reset.clone());
+            let gradients = StateSpaceGradients {
+                y: Some(flex(&self.dy, &inner)),
+                last_state: Some(flex(&self.dlast, &state)),
+            };
+            let gradients = self
+                .problem
+                .reference_backward::<Flex>(operands, reset, gradients);
+            let mut index = 0;
+            let gradients = gradients.map(|gradient| {
+                index += 1;
+                match shapes[index - 1].is_some() {
+                    true => host(gradient),
+                    false => Vec::new(),
+                }
+            });
+            return Outcome {
+                y: host(out.y),
+                last_state: host(out.last_state),
+                gradients,
+            };
+        }
+        let leaves = self.primitives().map(|primitive| {
+            let leaf = <Tape as AutodiffBackend>::from_inner(primitive);
+            <Tape as FloatTensorOps<Tape>>::float_set_require_grad(leaf, true)
+        });
+        let reset = self
+            .reset_primitive()
+            .map(<Tape as AutodiffBackend>::from_inner);
+        let out = match path {
+            Path::Tape => self
+                .problem
+                .reference_forward::<Tape>(leaves.clone(), reset),
+            _ => self.problem.public_forward::<Tape>(leaves.clone(), reset),
+        };
+        let weigh = |output: &FloatTensor<Tape>, weights: &[f32]| {
+            let flat = Shape::new([weights.len()]);
+            let weights = <Tape as AutodiffBackend>::from_inner(flex(weights, &[weights.len()]));
+            let output = <Tape as FloatTensorOps<Tape>>::float_reshape(output.clone(), flat);
+            (wrap::<Tape, 1>(output) * wrap::<Tape, 1>(weights)).sum()
+        };
+        let loss = weigh(&out.y, &self.dy) + weigh(&out.last_state, &self.dlast);
+        let gradients = loss.backward();
+        let gradients = std::array::from_fn(|index| match &shapes[index] {
+            Some(_) => host(
+                <Tape as AutodiffBackend>::grad(&leaves[index], &gradients)
+                    .unwrap_or_else(|| panic!("no gradient of `{}`", NAMES[index])),
+            ),
+            None => Vec::new(),
+        });
+        Outcome {
+            y: host(<Tape as AutodiffBackend>::inner(out.y)),
+            last_state: host(<Tape as AutodiffBackend>::inner(out.last_state)),
+            gradients,
+        }
+    }
+
+    fn loss(&self, operands: &[Vec<f64>; 9]) -> f64 {
+        let reset = self.reset.as_deref().map(widen);
+        let (y, last_state) = self.problem.naive(operands, reset.as_deref());
+        let dot =
+            |a: &[f64], b: &[f32]| -> f64 { a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum() };
+        dot(&y, &self.dy) + dot(&last_state, &self.dlast)
+    }
+
+    /// Outputs against the f64 recurrence, gradients against its central differences along random
+    /// directions and in single elements.
+    pub(crate) fn check_against_naive(&self, path: Path) {
+        let label = |what: &str| format!("{path:?} {:?}: {what}", self.problem);
+        let outcome = self.run(path);
+        let operands = self.operands.each_ref().map(|operand| widen(operand));
+        let reset = self.reset.as_deref().map(widen);
+        let (y, last_state) = self.problem.naive(&operands, reset.as_deref());
+        assert_close(&label("y"), &outcome.y, &y, F32_TOLERANCE);
+        assert_close(
+            &label("last state"),
+            &outcome.last_state,
+            &last_state,
+            F32_TOLERANCE,
+        );
+
+        let mut seeded = Seeded::new(99);
+        for (index, gradient) in outcome.gradients.iter().enumerate() {
+            if gradient.is_empty() {
+                continue;
+            }
+            let length = gradient.len();
+            let norm = widen(gradient).iter().map(|g| g * g).sum::<f64>().sqrt();
+            for round in 0..4 {
+                let direction: Vec<f64> = if round < 2 {
+                    widen(&seeded.uniforms(length, -1.0, 1.0))
+                } else {
+                    let hot = seeded.uniform(0.0, length as f32) as usize % length;
+                    (0..length)
+                        .map(|i| if i == hot { 1.0 } else { 0.0 })
+                        .collect()
+                };
+                let size = direction.iter().map(|d| d * d).sum::<f64>().sqrt();
+                let moved = |step: f64| {
+                    let mut operands = operands.clone();
+                    for (value, d) in operands[index].iter_mut().zip(&direction) {
+                        *value += step * d / size;
+                    }
+                    self.loss(&operands)
+                };
+                const STEP: f64 = 1e-5;
+                let expected = (moved(STEP) - moved(-STEP)) / (2.0 * STEP);
+                let got: f64 = gradient
+                    .iter()
+                    .zip(&direction)
+                    .map(|(&g, d)| f64::from(g) * d / size)
+                    .sum();
+                let rms = norm / (length as f64).sqrt();
+                let limit = F32_GRADIENT_TOLERANCE * rms.max(expected.abs()) + 1e-9;
+                assert!(
+                    (got - expected).abs() <= limit,
+                    "{}: along direction {round} is {got:e}, expected {expected:e}",
+                    label(NAMES[index]),
+                );
+            }
+        }
+    }
+}
+
+pub(crate) fn widen(values: &[f32]) -> Vec<f64> {
+    values.iter().map(|&value| f64::from(value)).collect()
+}
+
+/// Outputs and gradients of one outcome against another.
+pub(crate) fn assert_outcomes_close(name: &str, got: &Outcome, expected: &Outcome) {
+    assert_close(
+        &format!("{name}: y"),
+        &got.y,
+        &widen(&expected.y),
+        F32_TOLERANCE,
+    );
+    let last_state = widen(&expected.last_state);
+    assert_close(
+        &format!("{name}: last state"),
+        &got.last_state,
+        &last_state,
+        F32_TOLERANCE,
+    );
+    for (index, (got, expected)) in got.gradients.iter().zip(&expected.gradients).enumerate() {
+        let name = format!("{name}: gradient of {}", NAMES[index]);
+        assert_close(&name, got, &widen(expected), F32_GRADIENT_TOLERANCE);
+    }
+}
+
+/// Joins outcomes of consecutive steps: timed parts in order, the others summed. `sum_states` says
+/// whether the gradient of the initial state is the first one's.
+fn join(parts: &[Outcome], batch: usize) -> Outcome {
+    let timed = |pick: &dyn Fn(&Outcome) -> &Vec<f32>| -> Vec<f32> {
+        let mut joined = Vec::new();
+        for row in 0..batch {
+            for part in parts {
+                let values = pick(part);
+                let width = values.len() / batch;
+                joined.extend_from_slice(&values[row * width..(row + 1) * width]);
+            }
+        }
+        joined
+    };
+    let gradients = std::array::from_fn(|index| {
+        if TIMED[index] {
+            return timed(&|part| &part.gradients[index]);
+        }
+        if index == 8 {
+            return parts[0].gradients[8].clone();
+        }
+        let mut sum = vec![0.0; parts[0].gradients[index].len()];
+        for part in parts {
+            for (sum, value) in sum.iter_mut().zip(&part.gradients[index]) {
+                *sum += value;
+            }
+        }
+        sum
+    });
+    Outcome {
+        y: timed(&|part| &part.y),
+        last_state: parts[parts.len() - 1].last_state.clone(),
+        gradients,
+    }
+}
+
+/// Running two parts with the state carried over equals running the whole.
+pub(crate) fn check_split<P: Operation>(case: &Case<P>, at: usize, path: Path) {
+    let whole = case.run(path);
+    let mut first = case.steps(0..at, !case.operands[8].is_empty());
+    let mut second = case.steps(at..case.problem.seq(), true);
+    second.operands[8] = first.run(path).last_state;
+    let second_outcome = second.run(path);
+    first.dlast = second_outcome.gradients[8].clone();
+    let joined = join(&[first.run(path), second_outcome], case.problem.batch());
+    assert_outcomes_close(&format!("{path:?} split at {at}"), &joined, &whole);
+}
+
+/// A row of packed documents equals the documents run alone; only the last sees `dlast`.
+pub(crate) fn check_packed<P: Operation>(case: &Case<P>, starts: &[usize], path: Path) {
+    let packed = case.clone().with_documents(starts);
+    let mut bounds = vec![0];
+    bounds.extend(starts.iter().copied().filter(|&start| start > 0));
+    bounds.push(case.problem.seq());
+    let carries_in = !case.operands[8].is_empty() && !starts.contains(&0);
+    let parts: Vec<Outcome> = bounds
+        .windows(2)
+        .enumerate()
+        .map(|(index, bound)| {
+            let mut alone = case.steps(bound[0]..bound[1], index == 0 && carries_in);
+            if bound[1] != case.problem.seq() {
+                alone.dlast.fill(0.0);
+            }
+            alone.run(path)
+        })
+        .collect();
+    let mut joined = join(&parts, case.problem.batch());
+    let got = packed.run(path);
+    if joined.gradients[8].is_empty() {
+        // The first document starts from zero: nothing reaches the initial state.
+        assert!(got.gradients[8].iter().all(|&gradient| gradient == 0.0));
+        joined.gradients[8] = got.gradients[8].clone();
+    }
+    assert_outcomes_close(&format!("{path:?} packed at {starts:?}"), &got, &joined);
+}
