@@ -1,6 +1,275 @@
-//! The CPU backend.
+//! The CPU backend: host loops instead of tensor operations.
 
-use crate::backend::SsmBackend;
-use burn_flex::Flex;
+use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::host::tensor::{Input, make};
+use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
+use crate::ssd::{self, SsdOperands, SsdProblem};
+use burn::tensor::{DType, Shape};
+use burn_flex::{Flex, FlexTensor};
 
-impl SsmBackend for Flex {}
+/// Host views of the nine operands of a state-space operation, and of the reset.
+struct StateSpaceInputs {
+    operands: [Input; 9],
+    reset: Option<Input>,
+}
+
+impl StateSpaceInputs {
+    fn new(operands: [FlexTensor; 9], reset: Option<FlexTensor>) -> Self {
+        Self {
+            operands: operands.map(Input::new),
+            reset: reset.map(Input::new),
+        }
+    }
+
+    fn scan(&self) -> selective_scan::host::Operands<'_> {
+        let [u, dt, a, b, c, d, z, dt_bias, initial_state] =
+            self.operands.each_ref().map(Input::values);
+        let reset = self.reset.as_ref().map(Input::values);
+        selective_scan::host::Operands {
+            u,
+            dt,
+            a,
+            b,
+            c,
+            d,
+            z,
+            dt_bias,
+            initial_state,
+            reset,
+        }
+    }
+
+    fn ssd(&self) -> ssd::host::Operands<'_> {
+        let [x, dt, a, b, c, d, z, dt_bias, initial_state] =
+            self.operands.each_ref().map(Input::values);
+        let reset = self.reset.as_ref().map(Input::values);
+        ssd::host::Operands {
+            x,
+            dt,
+            a,
+            b,
+            c,
+            d,
+            z,
+            dt_bias,
+            initial_state,
+            reset,
+        }
+    }
+
+    /// Output tensors, in the type of the input.
+    fn output(
+        &self,
+        y: Vec<f32>,
+        last_state: Vec<f32>,
+        state_shape: Shape,
+        saved: Vec<f32>,
+    ) -> StateSpaceOutput<Flex> {
+        let saved = (!saved.is_empty()).then(|| {
+            let shape = Shape::new([saved.len()]);
+            make(saved, shape, DType::F32)
+        });
+        let last_state = make(last_state, state_shape, self.operands[0].dtype());
+        StateSpaceOutput {
+            y: self.operands[0].like(y),
+            last_state,
+            saved,
+        }
+    }
+
+    /// Gradient tensors; an absent operand's placeholder goes back.
+    fn gradients(self, gradients: [Vec<f32>; 9]) -> [FlexTensor; 9] {
+        gradients_like(self.operands, gradients)
+    }
+}
+
+/// Gradients shaped like their operands; an absent operand's placeholder goes back.
+fn gradients_like<const N: usize>(
+    operands: [Input; N],
+    gradients: [Vec<f32>; N],
+) -> [FlexTensor; N] {
+    let mut gradients = gradients.into_iter();
+    operands.map(|operand| match gradients.next() {
+        Some(gradient) if !gradient.is_empty() => operand.like(gradient),
+        _ => operand.into_tensor(),
+    })
+}
+
+impl SsmBackend for Flex {
+    fn selective_scan_forward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FlexTensor>,
+        problem: &SelectiveScanProblem,
+        save: bool,
+    ) -> StateSpaceOutput<Self> {
+        let p = problem;
+        let inputs = StateSpaceInputs::new(operands, reset);
+        let mut y = vec![0.0; p.batch * p.seq * p.d_inner];
+        let mut last_state = vec![0.0; p.batch * p.d_inner * p.d_state];
+        let saved = if save {
+            selective_scan::host::saved_length(p)
+        } else {
+            0
+        };
+        let mut saved = vec![0.0; saved];
+        selective_scan::host::forward(&inputs.scan(), p, &mut y, &mut last_state, &mut saved);
+        let state_shape = Shape::new([p.batch, p.d_inner, p.d_state]);
+        inputs.output(y, last_state, state_shape, saved)
+    }
+
+    fn selective_scan_backward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FlexTensor>,
+        saved: Option<FlexTensor>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SelectiveScanProblem,
+    ) -> SelectiveScanOperands<Self> {
+        let saved = saved.or_else(|| {
+            let (operands, reset) = (operands.clone(), reset.clone());
+            Self::selective_scan_forward(operands, reset, problem, true).saved
+        });
+        let saved = Input::new(saved.expect("the forward pass saves when asked to"));
+        let inputs = StateSpaceInputs::new(operands, reset);
+        let (dy, dlast) = (
+            gradients.y.map(Input::new),
+            gradients.last_state.map(Input::new),
+        );
+        let g = selective_scan::host::backward(
+            &inputs.scan(),
+            problem,
+            saved.values(),
+            dy.as_ref().map(Input::values),
+            dlast.as_ref().map(Input::values),
+        );
+        inputs.gradients([
+            g.u,
+            g.dt,
+            g.a,
+            g.b,
+            g.c,
+            g.d,
+            g.z,
+            g.dt_bias,
+            g.initial_state,
+        ])
+    }
+
+    fn ssd_forward(
+        operands: SsdOperands<Self>,
+        reset: Option<FlexTensor>,
+        problem: &SsdProblem,
+        save: bool,
+    ) -> StateSpaceOutput<Self> {
+        let p = problem;
+        let inputs = StateSpaceInputs::new(operands, reset);
+        let mut y = vec![0.0; p.batch * p.seq * p.nheads * p.headdim];
+        let mut last_state = vec![0.0; p.batch * p.nheads * p.headdim * p.d_state];
+        let mut saved = vec![0.0; if save { ssd::host::saved_length(p) } else { 0 }];
+        ssd::host::forward(&inputs.ssd(), p, &mut y, &mut last_state, &mut saved);
+        let state_shape = Shape::new([p.batch, p.nheads, p.headdim, p.d_state]);
+        inputs.output(y, last_state, state_shape, saved)
+    }
+
+    fn ssd_backward(
+        operands: SsdOperands<Self>,
+        reset: Option<FlexTensor>,
+        saved: Option<FlexTensor>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SsdProblem,
+    ) -> SsdOperands<Self> {
+        let saved = saved.or_else(|| {
+            let (operands, reset) = (operands.clone(), reset.clone());
+            Self::ssd_forward(operands, reset, problem, true).saved
+        });
+        let saved = Input::new(saved.expect("the forward pass saves when asked to"));
+        let inputs = StateSpaceInputs::new(operands, reset);
+        let (dy, dlast) = (
+            gradients.y.map(Input::new),
+            gradients.last_state.map(Input::new),
+        );
+        let g = ssd::host::backward(
+            &inputs.ssd(),
+            problem,
+            saved.values(),
+            dy.as_ref().map(Input::values),
+            dlast.as_ref().map(Input::values),
+        );
+        inputs.gradients([
+            g.x,
+            g.dt,
+            g.a,
+            g.b,
+            g.c,
+            g.d,
+            g.z,
+            g.dt_bias,
+            g.initial_state,
+        ])
+    }
+
+    fn causal_conv1d_forward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FlexTensor>,
+        problem: &CausalConv1dProblem,
+    ) -> FlexTensor {
+        let (operands, reset) = (operands.map(Input::new), reset.map(Input::new));
+        let mut y = vec![0.0; problem.batch * problem.seq * problem.channels];
+        causal_conv1d::host::forward(&conv(&operands, &reset), problem, &mut y);
+        operands[0].like(y)
+    }
+
+    fn causal_conv1d_backward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FlexTensor>,
+        gradient: FlexTensor,
+        problem: &CausalConv1dProblem,
+    ) -> CausalConv1dOperands<Self> {
+        let (operands, reset) = (operands.map(Input::new), reset.map(Input::new));
+        let dy = Input::new(gradient);
+        let g = causal_conv1d::host::backward(&conv(&operands, &reset), problem, dy.values());
+        gradients_like(operands, [g.x, g.weight, g.bias, g.initial_window])
+    }
+
+    fn gated_rms_norm_forward(
+        operands: GatedRmsNormOperands<Self>,
+        problem: &GatedRmsNormProblem,
+    ) -> FlexTensor {
+        let operands = operands.map(Input::new);
+        let mut out = vec![0.0; problem.batch * problem.seq * problem.channels];
+        gated_rms_norm::host::forward(&norm(&operands), problem, &mut out);
+        operands[0].like(out)
+    }
+
+    fn gated_rms_norm_backward(
+        operands: GatedRmsNormOperands<Self>,
+        gradient: FlexTensor,
+        problem: &GatedRmsNormProblem,
+    ) -> GatedRmsNormOperands<Self> {
+        let operands = operands.map(Input::new);
+        let dout = Input::new(gradient);
+        let g = gated_rms_norm::host::backward(&norm(&operands), problem, dout.values());
+        gradients_like(operands, [g.y, g.z, g.weight])
+    }
+}
+
+fn conv<'a>(
+    operands: &'a [Input; 4],
+    reset: &'a Option<Input>,
+) -> causal_conv1d::host::Operands<'a> {
+    let [x, weight, bias, initial_window] = operands.each_ref().map(Input::values);
+    let reset = reset.as_ref().map(Input::values);
+    causal_conv1d::host::Operands {
+        x,
+        weight,
+        bias,
+        initial_window,
+        reset,
+    }
+}
+
+fn norm(operands: &[Input; 3]) -> gated_rms_norm::host::Operands<'_> {
+    let [y, z, weight] = operands.each_ref().map(Input::values);
+    gated_rms_norm::host::Operands { y, z, weight }
+}

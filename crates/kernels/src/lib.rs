@@ -10,6 +10,8 @@ mod error;
 #[cfg(feature = "flex")]
 mod flex;
 pub mod gated_rms_norm;
+#[cfg(feature = "flex")]
+mod host;
 mod primitive;
 pub mod selective_scan;
 pub mod ssd;

@@ -4,6 +4,8 @@
 //! v_t = bias + sum over j of weight_j x_{t - (width - 1) + j},    y_t = silu(v_t)
 //! ```
 
+#[cfg(feature = "flex")]
+pub(crate) mod host;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -4,6 +4,8 @@
 //! g = y * silu(z),    out = weight * g / sqrt(mean of g^2 in each group + eps)
 //! ```
 
+#[cfg(feature = "flex")]
+pub(crate) mod host;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -7,6 +7,8 @@
 //! y_t = (c_t . h_t + d u_t) * silu(z_t)
 //! ```
 
+#[cfg(feature = "flex")]
+pub(crate) mod host;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -8,6 +8,8 @@
 //! y_t = (S_t c_t + d x_t) * silu(z_t)
 //! ```
 
+#[cfg(feature = "flex")]
+pub(crate) mod host;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -1,0 +1,227 @@
+//! Sixteen channels side by side, in plain arrays that the compiler turns into vector registers.
+//!
+//! Everything here is inlined into bodies that `dispatch` compiles for the processor; `FMA` must be
+//! true only where a fused multiply-add is an instruction.
+
+use std::ops::{Add, Mul, Sub};
+
+/// Channels that are worked on together.
+pub(crate) const LANES: usize = 16;
+
+/// One value for each of [`LANES`] channels.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(64))]
+pub(crate) struct Lanes(pub(crate) [f32; LANES]);
+
+impl Lanes {
+    pub(crate) const ZERO: Self = Self([0.0; LANES]);
+
+    #[inline(always)]
+    pub(crate) fn splat(value: f32) -> Self {
+        Self([value; LANES])
+    }
+
+    /// The first `values.len()` lanes, the others zero.
+    #[inline(always)]
+    pub(crate) fn load(values: &[f32]) -> Self {
+        if let Ok(full) = values.try_into() {
+            return Self(full);
+        }
+        let mut lanes = [0.0; LANES];
+        for (lane, value) in lanes.iter_mut().zip(values) {
+            *lane = *value;
+        }
+        Self(lanes)
+    }
+
+    /// Stores the first `values.len()` lanes.
+    #[inline(always)]
+    pub(crate) fn store(self, values: &mut [f32]) {
+        if let Ok(full) = <&mut [f32; LANES]>::try_from(&mut *values) {
+            *full = self.0;
+            return;
+        }
+        for (value, lane) in values.iter_mut().zip(self.0) {
+            *value = lane;
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn map(self, f: impl Fn(f32) -> f32) -> Self {
+        let mut lanes = self.0;
+        for lane in &mut lanes {
+            *lane = f(*lane);
+        }
+        Self(lanes)
+    }
+
+    #[inline(always)]
+    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
+        let mut lanes = self.0;
+        for (lane, other) in lanes.iter_mut().zip(other.0) {
+            *lane = f(*lane, other);
+        }
+        Self(lanes)
+    }
+
+    /// `self * factor + addend`.
+    #[inline(always)]
+    pub(crate) fn mul_add<const FMA: bool>(self, factor: Self, addend: Self) -> Self {
+        let mut lanes = self.0;
+        for ((lane, factor), addend) in lanes.iter_mut().zip(factor.0).zip(addend.0) {
+            *lane = mul_add::<FMA>(*lane, factor, addend);
+        }
+        Self(lanes)
+    }
+
+    /// Sum over the lanes, always in the same order.
+    #[inline(always)]
+    pub(crate) fn sum(self) -> f32 {
+        let mut eight = [0.0; 8];
+        for (i, sum) in eight.iter_mut().enumerate() {
+            *sum = self.0[i] + self.0[i + 8];
+        }
+        let mut four = [0.0; 4];
+        for (i, sum) in four.iter_mut().enumerate() {
+            *sum = eight[i] + eight[i + 4];
+        }
+        (four[0] + four[2]) + (four[1] + four[3])
+    }
+
+    #[inline(always)]
+    pub(crate) fn exp<const FMA: bool>(self) -> Self {
+        self.map(exp::<FMA>)
+    }
+
+    #[inline(always)]
+    pub(crate) fn sigmoid<const FMA: bool>(self) -> Self {
+        self.map(|x| 1.0 / (1.0 + exp::<FMA>(-x)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn softplus<const FMA: bool>(self) -> Self {
+        self.map(softplus::<FMA>)
+    }
+}
+
+impl Add for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn add(self, other: Self) -> Self {
+        self.zip(other, |a, b| a + b)
+    }
+}
+
+impl Sub for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn sub(self, other: Self) -> Self {
+        self.zip(other, |a, b| a - b)
+    }
+}
+
+impl Mul for Lanes {
+    type Output = Self;
+
+    #[inline(always)]
+    fn mul(self, other: Self) -> Self {
+        self.zip(other, |a, b| a * b)
+    }
+}
+
+/// `a * b + c`.
+#[inline(always)]
+pub(crate) fn mul_add<const FMA: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FMA { a.mul_add(b, c) } else { a * b + c }
+}
+
+/// `e^x` within two units in the last place; flattens to 1.2e-38 below -87.3 and to 2.4e38 above
+/// 88.3.
+#[inline(always)]
+pub(crate) fn exp<const FMA: bool>(x: f32) -> f32 {
+    // Adding and subtracting this rounds to an integer, which is left in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    const LN2_HIGH: f32 = 0.693_359_4;
+    const LN2_LOW: f32 = -2.121_944_4e-4;
+    let x = x.clamp(-87.3, 88.3);
+    let shifted = mul_add::<FMA>(x, std::f32::consts::LOG2_E, ROUND);
+    let n = shifted - ROUND;
+    let r = mul_add::<FMA>(n, -LN2_LOW, mul_add::<FMA>(n, -LN2_HIGH, x));
+    // e^r on |r| <= ln(2) / 2: minimax after 1 + r.
+    let mut p = 1.987_569_1e-4;
+    p = mul_add::<FMA>(p, r, 1.398_199_9e-3);
+    p = mul_add::<FMA>(p, r, 8.333_452e-3);
+    p = mul_add::<FMA>(p, r, 4.166_579_6e-2);
+    p = mul_add::<FMA>(p, r, 1.666_666_5e-1);
+    p = mul_add::<FMA>(p, r, 5e-1);
+    let e_r = mul_add::<FMA>(p, r * r, r) + 1.0;
+    let two_n = f32::from_bits((shifted.to_bits() << 23).wrapping_add(0x3f80_0000));
+    e_r * two_n
+}
+
+/// `ln(1 + e^x)`: the larger of `x` and 0, plus `ln(1 + t)` with `t = e^-|x|` through
+/// `2 artanh(t / (2 + t))`, whose argument is at most 1/3.
+#[inline(always)]
+pub(crate) fn softplus<const FMA: bool>(x: f32) -> f32 {
+    let t = exp::<FMA>(-x.abs());
+    let s = t / (2.0 + t);
+    let s2 = s * s;
+    let mut p = 2.0 / 15.0;
+    p = mul_add::<FMA>(p, s2, 2.0 / 13.0);
+    p = mul_add::<FMA>(p, s2, 2.0 / 11.0);
+    p = mul_add::<FMA>(p, s2, 2.0 / 9.0);
+    p = mul_add::<FMA>(p, s2, 2.0 / 7.0);
+    p = mul_add::<FMA>(p, s2, 2.0 / 5.0);
+    p = mul_add::<FMA>(p, s2, 2.0 / 3.0);
+    p = mul_add::<FMA>(p, s2, 2.0);
+    mul_add::<FMA>(p, s, x.max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn relative_error(got: f32, expected: f64) -> f64 {
+        ((f64::from(got) - expected) / expected).abs()
+    }
+
+    #[test]
+    fn exp_is_within_two_ulps() {
+        let mut worst = 0.0f64;
+        for i in -870_000..=880_000 {
+            let x = i as f32 * 1e-4;
+            let expected = f64::from(x).exp();
+            worst = worst.max(relative_error(exp::<true>(x), expected));
+            worst = worst.max(relative_error(exp::<false>(x), expected));
+        }
+        assert!(worst < 2.0 * f64::from(f32::EPSILON), "{worst:e}");
+        assert_eq!(exp::<false>(0.0), 1.0);
+        assert!(exp::<false>(-1e30) < 1.3e-38);
+        assert!(exp::<false>(1e30).is_finite());
+    }
+
+    #[test]
+    fn softplus_keeps_small_values_and_is_the_identity_for_large_ones() {
+        for i in -80_000..=80_000 {
+            let x = i as f32 * 1e-3;
+            let error = relative_error(softplus::<false>(x), f64::from(x).exp().ln_1p());
+            assert!(
+                error < 3.0 * f64::from(f32::EPSILON),
+                "softplus({x}): {error:e}"
+            );
+        }
+        assert_eq!(softplus::<false>(200.0), 200.0);
+    }
+
+    #[test]
+    fn partial_loads_and_stores_touch_only_their_lanes() {
+        let lanes = Lanes::load(&[1.0, 2.0, 3.0]);
+        assert_eq!(lanes.sum(), 6.0);
+        let mut out = [f32::NAN; 3];
+        lanes.store(&mut out[..2]);
+        assert_eq!(out[..2], [1.0, 2.0]);
+        assert!(out[2].is_nan());
+    }
+}

@@ -1,0 +1,54 @@
+//! Reading and making the CPU backend's tensors without copies where they are f32 and contiguous.
+
+use burn::tensor::{DType, FloatDType, Shape, TensorData, ops::FloatTensorOps};
+use burn_flex::{Flex, FlexTensor};
+
+/// A contiguous f32 tensor, and what it was before.
+pub(crate) struct Input {
+    tensor: FlexTensor,
+    dtype: DType,
+}
+
+impl Input {
+    /// Copies only if the tensor is not contiguous or not f32.
+    pub(crate) fn new(tensor: FlexTensor) -> Self {
+        let dtype = tensor.dtype();
+        let tensor = match dtype {
+            DType::F32 => tensor,
+            _ => <Flex as FloatTensorOps<Flex>>::float_cast(tensor, FloatDType::F32),
+        };
+        Self {
+            tensor: tensor.to_contiguous(),
+            dtype,
+        }
+    }
+
+    /// Elements in row-major order.
+    pub(crate) fn values(&self) -> &[f32] {
+        self.tensor.storage::<f32>()
+    }
+
+    /// A tensor shaped and typed like this one.
+    pub(crate) fn like(&self, values: Vec<f32>) -> FlexTensor {
+        make(values, self.tensor.layout().shape().clone(), self.dtype)
+    }
+
+    /// Element type of the tensor as it was given.
+    pub(crate) fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// The tensor as f32.
+    pub(crate) fn into_tensor(self) -> FlexTensor {
+        self.tensor
+    }
+}
+
+/// A tensor of the given values, cast to `dtype` if that is not f32.
+pub(crate) fn make(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
+    let tensor = FlexTensor::from_data(TensorData::new(values, shape));
+    match dtype {
+        DType::F32 => tensor,
+        _ => <Flex as FloatTensorOps<Flex>>::float_cast(tensor, FloatDType::from(dtype)),
+    }
+}

@@ -1,0 +1,541 @@
+use super::chunk::{Decays, Head, TILE, decay_line, mix, outputs, scores};
+use super::{CHUNK, Operands, Segment, segments, transpose};
+use crate::host::dispatch::dispatch;
+use crate::host::gemm::{Left, multiply};
+use crate::host::lanes::{LANES, Lanes};
+use crate::host::output::{Output, fold};
+use crate::ssd::SsdProblem;
+use rayon::prelude::*;
+
+/// Gradients of the operands; those of absent ones are empty.
+pub(crate) struct Gradients {
+    pub(crate) x: Vec<f32>,
+    pub(crate) dt: Vec<f32>,
+    pub(crate) a: Vec<f32>,
+    pub(crate) b: Vec<f32>,
+    pub(crate) c: Vec<f32>,
+    pub(crate) d: Vec<f32>,
+    pub(crate) z: Vec<f32>,
+    pub(crate) dt_bias: Vec<f32>,
+    pub(crate) initial_state: Vec<f32>,
+}
+
+/// Where the tasks write. The gradients of `b` and `c` have a leading axis of heads in a group,
+/// those of `a`, `d` and `dt_bias` one of rows; both are summed afterwards.
+struct Outputs<'a> {
+    x: Output<'a>,
+    dt: Output<'a>,
+    a: Output<'a>,
+    b: Output<'a>,
+    c: Output<'a>,
+    d: Output<'a>,
+    z: Output<'a>,
+    dt_bias: Output<'a>,
+    initial_state: Output<'a>,
+}
+
+/// Gradients from those of `y` and of the last state; `saved` is what the forward pass left.
+pub(crate) fn backward(
+    operands: &Operands<'_>,
+    p: &SsdProblem,
+    saved: &[f32],
+    dy: Option<&[f32]>,
+    dlast: Option<&[f32]>,
+) -> Gradients {
+    let inner = p.batch * p.seq * p.nheads * p.headdim;
+    let grouped = p.batch * p.seq * p.ngroups * p.d_state;
+    let heads = p.batch * p.nheads;
+    let size = p.d_state * p.headdim;
+    let zeros = |has: bool, length: usize| vec![0.0f32; if has { length } else { 0 }];
+    let mut g = Gradients {
+        x: zeros(true, inner),
+        dt: zeros(true, p.batch * p.seq * p.nheads),
+        a: zeros(true, heads),
+        b: zeros(true, p.nheads / p.ngroups * grouped),
+        c: zeros(true, p.nheads / p.ngroups * grouped),
+        d: zeros(p.has_d, heads),
+        z: zeros(p.has_z, inner),
+        dt_bias: zeros(p.has_dt_bias, heads),
+        initial_state: zeros(p.has_initial_state, heads * size),
+    };
+    let out = Outputs {
+        x: Output::new(&mut g.x),
+        dt: Output::new(&mut g.dt),
+        a: Output::new(&mut g.a),
+        b: Output::new(&mut g.b),
+        c: Output::new(&mut g.c),
+        d: Output::new(&mut g.d),
+        z: Output::new(&mut g.z),
+        dt_bias: Output::new(&mut g.dt_bias),
+        initial_state: Output::new(&mut g.initial_state),
+    };
+    (0..heads).into_par_iter().for_each(|task| {
+        let length = p.seq.div_ceil(CHUNK) * size;
+        let saved = &saved[task * length..(task + 1) * length];
+        let dlast = dlast.map(|dlast| &dlast[task * size..(task + 1) * size]);
+        run_head(operands, p, Head::new(p, task), saved, dy, dlast, &out);
+    });
+    fold(&mut g.a, p.nheads);
+    fold(&mut g.d, p.nheads);
+    fold(&mut g.dt_bias, p.nheads);
+    fold(&mut g.b, grouped);
+    fold(&mut g.c, grouped);
+    g
+}
+
+dispatch! {
+    fn run_head(
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        saved: &[f32],
+        dy: Option<&[f32]>,
+        dlast: Option<&[f32]>,
+        out: &Outputs<'_>,
+    ) = head_body
+}
+
+/// Scratch of one head, reused from segment to segment. Square matrices have rows of [`CHUNK`].
+struct Scratch {
+    decays: Decays,
+    /// Transpose of `B`, `[d_state, CHUNK]`.
+    b_columns: Vec<f32>,
+    /// Transpose of `x`, `[headdim, CHUNK]`.
+    x_columns: Vec<f32>,
+    /// Transpose of a state, `[headdim, d_state]`.
+    turned: Vec<f32>,
+    /// `C_t . B_s`, then `M`.
+    mixing: Vec<f32>,
+    /// Gradient of `M`, then of the scores.
+    dscores: Vec<f32>,
+    /// Gradient of the output before the gate, `[CHUNK, headdim]`.
+    ds: Vec<f32>,
+    dx: Vec<f32>,
+    /// Products of `[CHUNK, headdim]` and of `[CHUNK, d_state]` that are not results themselves.
+    lines: Vec<f32>,
+    db: Vec<f32>,
+    dc: Vec<f32>,
+    grouped_lines: Vec<f32>,
+    dcum: [f32; CHUNK],
+    ddt: [f32; CHUNK],
+}
+
+/// Running sums of one head.
+#[derive(Default)]
+struct Sums {
+    a: f32,
+    d: f32,
+    dt_bias: f32,
+}
+
+#[inline(always)]
+fn head_body<const FMA: bool>(
+    operands: &Operands<'_>,
+    p: &SsdProblem,
+    at: Head,
+    saved: &[f32],
+    dy: Option<&[f32]>,
+    dlast: Option<&[f32]>,
+    out: &Outputs<'_>,
+) {
+    let (width, d_state) = (p.headdim, p.d_state);
+    let size = d_state * width;
+    // Gradient of the state after the segment, `[d_state, headdim]`.
+    let mut dstate = vec![0.0f32; size];
+    if let Some(dlast) = dlast {
+        transpose(dlast, [width, d_state], d_state, &mut dstate, width);
+    }
+    let mut scratch = Scratch {
+        decays: Decays::new(),
+        b_columns: vec![0.0; d_state * CHUNK],
+        x_columns: vec![0.0; width * CHUNK],
+        turned: vec![0.0; size],
+        mixing: vec![0.0; CHUNK * CHUNK],
+        dscores: vec![0.0; CHUNK * CHUNK],
+        ds: vec![0.0; CHUNK * width],
+        dx: vec![0.0; CHUNK * width],
+        lines: vec![0.0; CHUNK * width],
+        db: vec![0.0; CHUNK * d_state],
+        dc: vec![0.0; CHUNK * d_state],
+        grouped_lines: vec![0.0; CHUNK * d_state],
+        dcum: [0.0; CHUNK],
+        ddt: [0.0; CHUNK],
+    };
+    let mut sums = Sums::default();
+    let mut leaves_gradient = dlast.is_some();
+    for segment in segments(p, operands.reset, at.row).into_iter().rev() {
+        let entering = match (segment.state_enters(p), segment.chunk()) {
+            (true, Some(chunk)) => Some(&saved[chunk * size..(chunk + 1) * size]),
+            _ => None,
+        };
+        scratch.prepare::<FMA>(operands, p, at, segment, entering, dy, out, &mut sums);
+        scratch.inside::<FMA>(operands, p, at, segment);
+        let dtotal = scratch.between::<FMA>(
+            operands,
+            p,
+            at,
+            segment,
+            entering,
+            leaves_gradient.then_some(&mut dstate),
+        );
+        scratch.finish(operands, p, at, segment, dtotal, out, &mut sums);
+        // Now the gradient of the state before the segment.
+        leaves_gradient = entering.is_some();
+        if leaves_gradient {
+            scratch.enter::<FMA>(operands, p, at, segment, &mut dstate);
+        } else {
+            dstate.fill(0.0);
+        }
+    }
+    let task = at.row * p.nheads + at.head;
+    // SAFETY: this task alone writes this head of this row.
+    unsafe {
+        out.a.part(task, 1)[0] = sums.a;
+        if p.has_d {
+            out.d.part(task, 1)[0] = sums.d;
+        }
+        if p.has_dt_bias {
+            out.dt_bias.part(task, 1)[0] = sums.dt_bias;
+        }
+        if p.has_initial_state {
+            let out = out.initial_state.part(task * size, size);
+            transpose(&dstate, [d_state, width], width, out, d_state);
+        }
+    }
+}
+
+impl Scratch {
+    /// Decays, scores and the gradient before the gate; writes the gradient of the gate.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "one inner call")]
+    fn prepare<const FMA: bool>(
+        &mut self,
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        segment: Segment,
+        entering: Option<&[f32]>,
+        dy: Option<&[f32]>,
+        out: &Outputs<'_>,
+        sums: &mut Sums,
+    ) {
+        let (q, width) = (segment.length, p.headdim);
+        self.decays.fill::<FMA>(operands, p, at, segment);
+        scores::<FMA>(
+            operands,
+            p,
+            at,
+            segment,
+            &mut self.b_columns,
+            &mut self.mixing,
+        );
+        let Some(dy) = dy else {
+            // The buffer of the gate's gradient starts as zeros.
+            self.ds[..q * width].fill(0.0);
+            return;
+        };
+        if p.has_z {
+            self.dscores.copy_from_slice(&self.mixing);
+            mix::<FMA>(&self.decays, q, &mut self.dscores);
+            outputs::<FMA>(
+                operands,
+                p,
+                at,
+                segment,
+                &self.decays,
+                &self.dscores,
+                entering,
+                &mut self.lines,
+            );
+        }
+        for t in 0..q {
+            let first = at.inner(p, segment.start + t);
+            let dy = &dy[first..first + width];
+            let ds = &mut self.ds[t * width..(t + 1) * width];
+            if p.has_z {
+                // SAFETY: this task alone writes this head of this row.
+                let dz = unsafe { out.z.part(first, width) };
+                let z = &operands.z[first..first + width];
+                let ungated = &self.lines[t * width..(t + 1) * width];
+                for first in (0..width).step_by(LANES) {
+                    let part = first..width.min(first + LANES);
+                    let (dy, z) = (
+                        Lanes::load(&dy[part.clone()]),
+                        Lanes::load(&z[part.clone()]),
+                    );
+                    let one = Lanes::splat(1.0);
+                    let gate = z.sigmoid::<FMA>();
+                    let slope = gate * (z * (one - gate) + one);
+                    let ungated = Lanes::load(&ungated[part.clone()]);
+                    (dy * ungated * slope).store(&mut dz[part.clone()]);
+                    (dy * z * gate).store(&mut ds[part]);
+                }
+            } else {
+                ds.copy_from_slice(dy);
+            }
+            if p.has_d {
+                sums.d += dot::<FMA>(ds, &operands.x[first..first + width]);
+            }
+        }
+    }
+
+    /// Through the products inside the segment; sets `dx`, `db`, `dc`, `ddt` and `dcum`.
+    #[inline(always)]
+    fn inside<const FMA: bool>(
+        &mut self,
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        segment: Segment,
+    ) {
+        let (q, width, d_state) = (segment.length, p.headdim, p.d_state);
+        let x = &operands.x[at.inner(p, segment.start)..];
+        transpose(x, [q, width], p.nheads * width, &mut self.x_columns, CHUNK);
+        for row in (0..q).step_by(TILE) {
+            let rows = TILE.min(q - row);
+            let left = Left {
+                values: &self.ds[row * width..],
+                row_stride: width,
+                column_stride: 1,
+            };
+            let out = &mut self.dscores[row * CHUNK..];
+            let sizes = [rows, row + rows, width];
+            multiply::<FMA, false>(sizes, left, &self.x_columns, CHUNK, out, CHUNK);
+        }
+
+        // F = dM R L, E = F dt; dR = dM L dt, M = R L dt.
+        let mut column_sums = [Lanes::ZERO; CHUNK / LANES];
+        for row in 0..q {
+            let mut row_sum = Lanes::ZERO;
+            for first in (0..=row).step_by(LANES) {
+                let part = first..first + LANES;
+                let line = row * CHUNK + first..row * CHUNK + first + LANES;
+                let dt = Lanes::load(&self.decays.dt[part]);
+                let decay = decay_line::<FMA>(&self.decays, row, first);
+                let score = Lanes::load(&self.mixing[line.clone()]);
+                let through = Lanes::load(&self.dscores[line.clone()]) * decay;
+                let per_pair = through * score;
+                column_sums[first / LANES] = column_sums[first / LANES] + per_pair;
+                row_sum = per_pair.mul_add::<FMA>(dt, row_sum);
+                (through * dt).store(&mut self.dscores[line.clone()]);
+                (score * decay * dt).store(&mut self.mixing[line]);
+            }
+            self.dcum[row] = row_sum.sum();
+        }
+        for (first, sums) in column_sums.into_iter().enumerate() {
+            sums.store(&mut self.ddt[first * LANES..(first + 1) * LANES]);
+        }
+        for t in 0..q {
+            self.dcum[t] -= self.ddt[t] * self.decays.dt[t];
+        }
+
+        let stride = p.ngroups * d_state;
+        let grouped = at.grouped(p, segment.start);
+        let (b, c) = (&operands.b[grouped..], &operands.c[grouped..]);
+        for row in (0..q).step_by(TILE) {
+            let rows = TILE.min(q - row);
+            let below = row * CHUNK + row;
+            let left = Left {
+                values: &self.mixing[below..],
+                row_stride: 1,
+                column_stride: CHUNK,
+            };
+            let (ds, dx) = (&self.ds[row * width..], &mut self.dx[row * width..]);
+            multiply::<FMA, false>([rows, width, q - row], left, ds, width, dx, width);
+
+            let left = Left {
+                values: &self.dscores[row * CHUNK..],
+                row_stride: CHUNK,
+                column_stride: 1,
+            };
+            let dc = &mut self.dc[row * d_state..];
+            multiply::<FMA, false>([rows, d_state, row + rows], left, b, stride, dc, d_state);
+
+            let left = Left {
+                values: &self.dscores[below..],
+                row_stride: 1,
+                column_stride: CHUNK,
+            };
+            let db = &mut self.db[row * d_state..];
+            let c = &c[row * stride..];
+            multiply::<FMA, false>([rows, d_state, q - row], left, c, stride, db, d_state);
+        }
+    }
+
+    /// Through the state that enters and the one that leaves; adds to `dx`, `db`, `dc`, `ddt` and
+    /// `dcum` and returns the gradient of `cum_last`. Scales `ds` by `from_start`, so that
+    /// [`Scratch::enter`] can use it, and keeps `dx`'s share of the skip weight before that.
+    #[inline(always)]
+    fn between<const FMA: bool>(
+        &mut self,
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        segment: Segment,
+        entering: Option<&[f32]>,
+        dstate: Option<&mut Vec<f32>>,
+    ) -> f32 {
+        let (q, width, d_state) = (segment.length, p.headdim, p.d_state);
+        let stride = p.ngroups * d_state;
+        let grouped = at.grouped(p, segment.start);
+        let (b, c) = (&operands.b[grouped..], &operands.c[grouped..]);
+        if p.has_d {
+            let skip = operands.d[at.head];
+            for (dx, ds) in self.dx[..q * width].iter_mut().zip(&self.ds) {
+                *dx += skip * ds;
+            }
+        }
+        if let Some(entering) = entering {
+            for (line, decay) in self.ds.chunks_exact_mut(width).zip(self.decays.from_start) {
+                for value in line {
+                    *value *= decay;
+                }
+            }
+            transpose(entering, [d_state, width], width, &mut self.turned, d_state);
+            let left = Left {
+                values: &self.ds,
+                row_stride: width,
+                column_stride: 1,
+            };
+            let lines = &mut self.grouped_lines;
+            let sizes = [q, d_state, width];
+            multiply::<FMA, false>(sizes, left, &self.turned, d_state, lines, d_state);
+            for t in 0..q {
+                let line = &lines[t * d_state..(t + 1) * d_state];
+                self.dcum[t] += dot::<FMA>(line, &c[t * stride..t * stride + d_state]);
+                for (dc, value) in self.dc[t * d_state..].iter_mut().zip(line) {
+                    *dc += value;
+                }
+            }
+        }
+        let Some(dstate) = dstate else {
+            return 0.0;
+        };
+        let mut dtotal = match entering {
+            Some(entering) => self.decays.whole * dot::<FMA>(dstate, entering),
+            None => 0.0,
+        };
+        let left = Left {
+            values: b,
+            row_stride: stride,
+            column_stride: 1,
+        };
+        multiply::<FMA, false>(
+            [q, width, d_state],
+            left,
+            dstate,
+            width,
+            &mut self.lines,
+            width,
+        );
+        transpose(dstate, [d_state, width], width, &mut self.turned, d_state);
+        let x = &operands.x[at.inner(p, segment.start)..];
+        let row_stride = p.nheads * width;
+        let left = Left {
+            values: x,
+            row_stride,
+            column_stride: 1,
+        };
+        let lines = &mut self.grouped_lines;
+        multiply::<FMA, false>(
+            [q, d_state, width],
+            left,
+            &self.turned,
+            d_state,
+            lines,
+            d_state,
+        );
+        for t in 0..q {
+            let to_end = self.decays.to_end[t];
+            let weight = to_end * self.decays.dt[t];
+            let line = &self.lines[t * width..(t + 1) * width];
+            let dweight = dot::<FMA>(line, &x[t * row_stride..t * row_stride + width]);
+            for (dx, value) in self.dx[t * width..].iter_mut().zip(line) {
+                *dx += weight * value;
+            }
+            let line = &lines[t * d_state..(t + 1) * d_state];
+            for (db, value) in self.db[t * d_state..].iter_mut().zip(line) {
+                *db += weight * value;
+            }
+            self.ddt[t] += to_end * dweight;
+            self.dcum[t] -= weight * dweight;
+            dtotal += weight * dweight;
+        }
+        dtotal
+    }
+
+    /// Through the cumulative sums; writes everything that has a time axis.
+    #[inline(always)]
+    #[expect(clippy::too_many_arguments, reason = "one inner call")]
+    fn finish(
+        &mut self,
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        segment: Segment,
+        dtotal: f32,
+        out: &Outputs<'_>,
+        sums: &mut Sums,
+    ) {
+        let (width, d_state) = (p.headdim, p.d_state);
+        let rate = operands.a[at.head];
+        let part = at.head % (p.nheads / p.ngroups);
+        let partial = part * p.batch * p.seq * p.ngroups * d_state;
+        let mut dlog_decay = dtotal;
+        for t in (0..segment.length).rev() {
+            let step = segment.start + t;
+            dlog_decay += self.dcum[t];
+            sums.a += self.decays.dt[t] * dlog_decay;
+            let ddt = (self.ddt[t] + rate * dlog_decay) * self.decays.dt_slope[t];
+            sums.dt_bias += ddt;
+            let grouped = partial + at.grouped(p, step);
+            // SAFETY: this task alone writes this head of this row.
+            unsafe {
+                out.dt.part(at.scalar(p, step), 1)[0] = ddt;
+                let dx = &self.dx[t * width..(t + 1) * width];
+                out.x.part(at.inner(p, step), width).copy_from_slice(dx);
+                let range = t * d_state..(t + 1) * d_state;
+                out.b
+                    .part(grouped, d_state)
+                    .copy_from_slice(&self.db[range.clone()]);
+                out.c
+                    .part(grouped, d_state)
+                    .copy_from_slice(&self.dc[range]);
+            }
+        }
+    }
+
+    /// `dstate` becomes the gradient of the state that enters:
+    /// `whole dstate + sum over t of from_start_t C_t ds_t^T`, with `ds` scaled already.
+    #[inline(always)]
+    fn enter<const FMA: bool>(
+        &self,
+        operands: &Operands<'_>,
+        p: &SsdProblem,
+        at: Head,
+        segment: Segment,
+        dstate: &mut [f32],
+    ) {
+        for value in &mut *dstate {
+            *value *= self.decays.whole;
+        }
+        let left = Left {
+            values: &operands.c[at.grouped(p, segment.start)..],
+            row_stride: 1,
+            column_stride: p.ngroups * p.d_state,
+        };
+        let width = p.headdim;
+        let sizes = [p.d_state, width, segment.length];
+        multiply::<FMA, true>(sizes, left, &self.ds, width, dstate, width);
+    }
+}
+
+/// Scalar product, always in the same order.
+#[inline(always)]
+fn dot<const FMA: bool>(left: &[f32], right: &[f32]) -> f32 {
+    let mut sum = Lanes::ZERO;
+    for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
+        sum = Lanes::load(left).mul_add::<FMA>(Lanes::load(right), sum);
+    }
+    sum.sum()
+}
