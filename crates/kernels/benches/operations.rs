@@ -1,7 +1,7 @@
 //! Forward and backward times of every operation on the CPU, against the tape of its reference.
 //!
 //! `cargo bench -p kernels` prints one line for each operation and size; `-- quick` leaves out the
-//! tape of the selective scan's reference, which is slow.
+//! tapes of the references, which are slow.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 
 use burn::backend::Autodiff;
@@ -17,18 +17,21 @@ use std::time::Instant;
 
 type Tape = Autodiff<Flex>;
 
-/// Median milliseconds of a run, after one to warm up.
-fn median_ms(repeats: usize, mut run: impl FnMut()) -> f64 {
+/// Least milliseconds of a run, after one to warm up: other work on the machine only adds.
+fn best_ms(repeats: usize, mut run: impl FnMut()) -> f64 {
     run();
-    let mut times: Vec<f64> = (0..repeats)
+    (0..repeats)
         .map(|_| {
             let start = Instant::now();
             run();
             start.elapsed().as_secs_f64() * 1e3
         })
-        .collect();
-    times.sort_by(f64::total_cmp);
-    times[repeats / 2]
+        .fold(f64::INFINITY, f64::min)
+}
+
+/// Time of the reference on the tape, if it is wanted.
+fn tape_ms(wanted: bool, run: impl FnMut()) -> Option<f64> {
+    wanted.then(|| best_ms(3, run))
 }
 
 /// Tensors that require gradients, all seeded.
@@ -99,8 +102,8 @@ fn bench_scan(sizes: [usize; 5], with_tape: bool) {
             .expect("shapes agree")
             .y
     };
-    let forward = median_ms(5, || drop(run(inputs.clone())));
-    let both = median_ms(5, || backward(run(inputs.clone())));
+    let forward = best_ms(15, || drop(run(inputs.clone())));
+    let both = best_ms(15, || backward(run(inputs.clone())));
     let problem = kernels::selective_scan::SelectiveScanProblem {
         batch,
         seq,
@@ -129,7 +132,7 @@ fn bench_scan(sizes: [usize; 5], with_tape: bool) {
         let output = kernels::selective_scan::reference::forward::<Tape>(operands, None, &problem);
         tensor::<3>(output.y)
     };
-    let tape = with_tape.then(|| median_ms(1, || backward(reference())));
+    let tape = tape_ms(with_tape, || backward(reference()));
     report(
         &format!("selective_scan b{batch} l{seq} d{d_inner} n{d_state} g{ngroups}"),
         forward,
@@ -138,7 +141,7 @@ fn bench_scan(sizes: [usize; 5], with_tape: bool) {
     );
 }
 
-fn bench_ssd(sizes: [usize; 5]) {
+fn bench_ssd(sizes: [usize; 5], with_tape: bool) {
     let [batch, seq, nheads, headdim, d_state] = sizes;
     let mut inputs = Inputs {
         seeded: Seeded::new(1),
@@ -157,8 +160,8 @@ fn bench_ssd(sizes: [usize; 5]) {
     };
     let options = SsdOptions::default();
     let run = |inputs| ssd::<Tape>(inputs, options).expect("shapes agree").y;
-    let forward = median_ms(5, || drop(run(inputs.clone())));
-    let both = median_ms(5, || backward(run(inputs.clone())));
+    let forward = best_ms(15, || drop(run(inputs.clone())));
+    let both = best_ms(15, || backward(run(inputs.clone())));
     let problem = kernels::ssd::SsdProblem {
         batch,
         seq,
@@ -173,7 +176,7 @@ fn bench_ssd(sizes: [usize; 5]) {
         has_initial_state: false,
         dt_softplus: true,
     };
-    let tape = median_ms(1, || {
+    let tape = tape_ms(with_tape, || {
         let inputs = inputs.clone();
         let x = primitive(inputs.x);
         let operands = [
@@ -192,10 +195,11 @@ fn bench_ssd(sizes: [usize; 5]) {
         ));
     });
     let name = format!("ssd b{batch} l{seq} h{nheads} p{headdim} n{d_state}");
-    report(&name, forward, both, Some(tape));
+    report(&name, forward, both, tape);
 }
 
-fn bench_conv(batch: usize, seq: usize, channels: usize) {
+fn bench_conv(sizes: [usize; 3], with_tape: bool) {
+    let [batch, seq, channels] = sizes;
     let mut inputs = Inputs {
         seeded: Seeded::new(1),
     };
@@ -207,8 +211,8 @@ fn bench_conv(batch: usize, seq: usize, channels: usize) {
         reset: None,
     };
     let run = |inputs| causal_conv1d::<Tape>(inputs, true).expect("shapes agree").y;
-    let forward = median_ms(9, || drop(run(inputs.clone())));
-    let both = median_ms(9, || backward(run(inputs.clone())));
+    let forward = best_ms(15, || drop(run(inputs.clone())));
+    let both = best_ms(15, || backward(run(inputs.clone())));
     let problem = kernels::causal_conv1d::CausalConv1dProblem {
         batch,
         seq,
@@ -218,7 +222,7 @@ fn bench_conv(batch: usize, seq: usize, channels: usize) {
         has_initial_window: false,
         silu: true,
     };
-    let tape = median_ms(3, || {
+    let tape = tape_ms(with_tape, || {
         let inputs = inputs.clone();
         let x = primitive(inputs.x);
         let operands = [
@@ -235,11 +239,12 @@ fn bench_conv(batch: usize, seq: usize, channels: usize) {
         &format!("causal_conv1d b{batch} l{seq} c{channels}"),
         forward,
         both,
-        Some(tape),
+        tape,
     );
 }
 
-fn bench_norm(batch: usize, seq: usize, channels: usize, group_size: usize) {
+fn bench_norm(sizes: [usize; 4], with_tape: bool) {
+    let [batch, seq, channels, group_size] = sizes;
     let mut inputs = Inputs {
         seeded: Seeded::new(1),
     };
@@ -250,8 +255,8 @@ fn bench_norm(batch: usize, seq: usize, channels: usize, group_size: usize) {
         gated_rms_norm(y.clone(), z.clone(), weight.clone(), group_size, 1e-5)
             .expect("shapes agree")
     };
-    let forward = median_ms(9, || drop(run()));
-    let both = median_ms(9, || backward(run()));
+    let forward = best_ms(15, || drop(run()));
+    let both = best_ms(15, || backward(run()));
     let problem = kernels::gated_rms_norm::GatedRmsNormProblem {
         batch,
         seq,
@@ -259,7 +264,7 @@ fn bench_norm(batch: usize, seq: usize, channels: usize, group_size: usize) {
         group_size,
         eps: 1e-5,
     };
-    let tape = median_ms(3, || {
+    let tape = tape_ms(with_tape, || {
         let operands = [
             primitive(y.clone()),
             primitive(z.clone()),
@@ -270,7 +275,7 @@ fn bench_norm(batch: usize, seq: usize, channels: usize, group_size: usize) {
         >(operands, &problem)));
     });
     let name = format!("gated_rms_norm b{batch} l{seq} c{channels} g{group_size}");
-    report(&name, forward, both, Some(tape));
+    report(&name, forward, both, tape);
 }
 
 fn main() {
@@ -279,11 +284,11 @@ fn main() {
     bench_scan([8, 256, 128, 16, 8], !quick);
     bench_scan([8, 256, 576, 16, 36], !quick);
     bench_scan([4, 512, 128, 16, 8], !quick);
-    bench_ssd([8, 256, 4, 32, 32]);
-    bench_ssd([8, 256, 9, 64, 64]);
-    bench_ssd([4, 1024, 4, 32, 32]);
-    bench_conv(8, 256, 128);
-    bench_conv(8, 256, 576);
-    bench_norm(8, 256, 128, 32);
-    bench_norm(8, 256, 576, 64);
+    bench_ssd([8, 256, 4, 32, 32], !quick);
+    bench_ssd([8, 256, 9, 64, 64], !quick);
+    bench_ssd([4, 1024, 4, 32, 32], !quick);
+    bench_conv([8, 256, 128], !quick);
+    bench_conv([8, 256, 576], !quick);
+    bench_norm([8, 256, 128, 32], !quick);
+    bench_norm([8, 256, 576, 64], !quick);
 }

@@ -1,4 +1,56 @@
 //! State-space operations for burn: what a Mamba block needs beyond ordinary tensor operations.
+//!
+//! | operation | used by | equation |
+//! | --- | --- | --- |
+//! | [`selective_scan()`] | Mamba1 | `h_t = exp(dt_t a) h_{t-1} + dt_t b_t u_t`, `y_t = c_t . h_t + d u_t` |
+//! | [`ssd()`] | Mamba2 | the same with one decay a head and a matrix state, in chunks |
+//! | [`causal_conv1d()`] | both | short depthwise filter over earlier steps, then SiLU |
+//! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
+//!
+//! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
+//! differentiable, through the last state too, so that a long sequence can be run in pieces. A
+//! `reset` input marks where documents start in packed rows; nothing is carried across it.
+//!
+//! Any backend that implements [`SsmBackend`] runs the operations. Its default methods are the
+//! references, forward and backward in plain tensor operations, and serve GPUs; the CPU backend
+//! replaces them by host loops; `Autodiff` puts either on burn's tape. Backward passes keep states
+//! at chunk boundaries only, or none, and recompute the rest.
+//!
+//! ```
+//! # #[cfg(feature = "flex")] {
+//! use burn::backend::{Autodiff, Flex};
+//! use burn::tensor::{Distribution, Tensor};
+//! use kernels::{SsdInputs, SsdOptions, ssd};
+//!
+//! type B = Autodiff<Flex>;
+//! let device = Default::default();
+//! let (batch, seq, nheads, headdim, d_state) = (2, 10, 3, 8, 4);
+//! let x = Tensor::<B, 4>::random(
+//!     [batch, seq, nheads, headdim],
+//!     Distribution::Default,
+//!     &device,
+//! )
+//! .require_grad();
+//! let inputs = SsdInputs {
+//!     x: x.clone(),
+//!     dt: Tensor::zeros([batch, seq, nheads], &device),
+//!     a: Tensor::full([nheads], -1.0, &device),
+//!     b: Tensor::ones([batch, seq, nheads, d_state], &device),
+//!     c: Tensor::ones([batch, seq, nheads, d_state], &device),
+//!     d: None,
+//!     z: None,
+//!     dt_bias: None,
+//!     initial_state: None,
+//!     reset: None,
+//! };
+//! let output = ssd(inputs, SsdOptions::default())?;
+//! assert_eq!(output.last_state.dims(), [batch, nheads, headdim, d_state]);
+//!
+//! let gradients = output.y.sum().backward();
+//! assert_eq!(x.grad(&gradients).expect("x is tracked").dims(), x.dims());
+//! # }
+//! # Ok::<(), kernels::KernelError>(())
+//! ```
 
 mod activation;
 mod autodiff;

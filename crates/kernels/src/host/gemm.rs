@@ -1,5 +1,10 @@
 //! Small dense products for the chunked loops.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indexed loops over arrays vectorise reliably"
+)]
+
 use super::lanes::{LANES, Lanes};
 
 /// A matrix by its first element and two strides, read only.
@@ -58,41 +63,61 @@ fn rows<const FMA: bool, const ACCUMULATE: bool, const R: usize>(
     out_stride: usize,
 ) {
     let mut column = 0;
-    while column < n {
-        let width = LANES.min(n - column);
+    while column + LANES <= n {
         let mut sums = [Lanes::ZERO; R];
-        let step = |sums: &mut [Lanes; R], i: usize, right: Lanes| {
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let index = (row + r) * left.row_stride + i * left.column_stride;
-                // SAFETY: `row + r < m` and `i < k`, in bounds by the caller's assertion.
-                let factor = unsafe { *left.values.get_unchecked(index) };
-                *sum = Lanes::splat(factor).mul_add::<FMA>(right, *sum);
-            }
-        };
-        if width == LANES {
-            for i in 0..k {
-                let first = i * right_stride + column;
-                // SAFETY: `i < k` and `column + LANES <= n`, in bounds by the caller's assertion.
-                let line = unsafe { right.get_unchecked(first..first + LANES) };
-                step(&mut sums, i, Lanes::load(line));
-            }
-        } else {
-            for i in 0..k {
-                let first = i * right_stride + column;
-                step(&mut sums, i, Lanes::load(&right[first..first + width]));
-            }
+        for i in 0..k {
+            let first = i * right_stride + column;
+            // SAFETY: `i < k` and `column + LANES <= n`, in bounds by the caller's assertion.
+            let line = Lanes::load(unsafe { right.get_unchecked(first..first + LANES) });
+            step::<FMA, R>(row, i, left, line, &mut sums);
         }
-        for (r, sum) in sums.into_iter().enumerate() {
+        for r in 0..R {
             let first = (row + r) * out_stride + column;
-            let line = &mut out[first..first + width];
+            let line = &mut out[first..first + LANES];
             let sum = if ACCUMULATE {
-                sum + Lanes::load(line)
+                sums[r] + Lanes::load(line)
             } else {
-                sum
+                sums[r]
             };
             sum.store(line);
         }
         column += LANES;
+    }
+    if column < n {
+        let width = n - column;
+        let mut sums = [Lanes::ZERO; R];
+        for i in 0..k {
+            let first = i * right_stride + column;
+            let line = Lanes::load(&right[first..first + width]);
+            step::<FMA, R>(row, i, left, line, &mut sums);
+        }
+        for r in 0..R {
+            let first = (row + r) * out_stride + column;
+            let line = &mut out[first..first + width];
+            let sum = if ACCUMULATE {
+                sums[r] + Lanes::load(line)
+            } else {
+                sums[r]
+            };
+            sum.store(line);
+        }
+    }
+}
+
+/// Adds the products with one line of the right-hand side.
+#[inline(always)]
+fn step<const FMA: bool, const R: usize>(
+    row: usize,
+    i: usize,
+    left: Left<'_>,
+    line: Lanes,
+    sums: &mut [Lanes; R],
+) {
+    for r in 0..R {
+        let index = (row + r) * left.row_stride + i * left.column_stride;
+        // SAFETY: callers pass rows and columns of `left` that `multiply` has asserted.
+        let factor = Lanes::splat(unsafe { *left.values.get_unchecked(index) });
+        sums[r] = factor.mul_add::<FMA>(line, sums[r]);
     }
 }
 

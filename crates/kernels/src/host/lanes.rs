@@ -3,6 +3,11 @@
 //! Everything here is inlined into bodies that `dispatch` compiles for the processor; `FMA` must be
 //! true only where a fused multiply-add is an instruction.
 
+#![expect(
+    clippy::needless_range_loop,
+    reason = "indexed loops over arrays vectorise reliably"
+)]
+
 use std::ops::{Add, Mul, Sub};
 
 /// Channels that are worked on together.
@@ -24,52 +29,32 @@ impl Lanes {
     /// The first `values.len()` lanes, the others zero.
     #[inline(always)]
     pub(crate) fn load(values: &[f32]) -> Self {
-        if let Ok(full) = values.try_into() {
-            return Self(full);
+        if values.len() >= LANES {
+            // SAFETY: there are at least `LANES` elements, and an array needs no more alignment.
+            return Self(unsafe { values.as_ptr().cast::<[f32; LANES]>().read() });
         }
         let mut lanes = [0.0; LANES];
-        for (lane, value) in lanes.iter_mut().zip(values) {
-            *lane = *value;
-        }
+        lanes[..values.len()].copy_from_slice(values);
         Self(lanes)
     }
 
     /// Stores the first `values.len()` lanes.
     #[inline(always)]
     pub(crate) fn store(self, values: &mut [f32]) {
-        if let Ok(full) = <&mut [f32; LANES]>::try_from(&mut *values) {
-            *full = self.0;
+        if values.len() >= LANES {
+            // SAFETY: there are at least `LANES` elements, and an array needs no more alignment.
+            unsafe { values.as_mut_ptr().cast::<[f32; LANES]>().write(self.0) };
             return;
         }
-        for (value, lane) in values.iter_mut().zip(self.0) {
-            *value = lane;
-        }
-    }
-
-    #[inline(always)]
-    pub(crate) fn map(self, f: impl Fn(f32) -> f32) -> Self {
-        let mut lanes = self.0;
-        for lane in &mut lanes {
-            *lane = f(*lane);
-        }
-        Self(lanes)
-    }
-
-    #[inline(always)]
-    fn zip(self, other: Self, f: impl Fn(f32, f32) -> f32) -> Self {
-        let mut lanes = self.0;
-        for (lane, other) in lanes.iter_mut().zip(other.0) {
-            *lane = f(*lane, other);
-        }
-        Self(lanes)
+        values.copy_from_slice(&self.0[..values.len()]);
     }
 
     /// `self * factor + addend`.
     #[inline(always)]
     pub(crate) fn mul_add<const FMA: bool>(self, factor: Self, addend: Self) -> Self {
-        let mut lanes = self.0;
-        for ((lane, factor), addend) in lanes.iter_mut().zip(factor.0).zip(addend.0) {
-            *lane = mul_add::<FMA>(*lane, factor, addend);
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = mul_add::<FMA>(self.0[i], factor.0[i], addend.0[i]);
         }
         Self(lanes)
     }
@@ -78,29 +63,41 @@ impl Lanes {
     #[inline(always)]
     pub(crate) fn sum(self) -> f32 {
         let mut eight = [0.0; 8];
-        for (i, sum) in eight.iter_mut().enumerate() {
-            *sum = self.0[i] + self.0[i + 8];
+        for i in 0..8 {
+            eight[i] = self.0[i] + self.0[i + 8];
         }
         let mut four = [0.0; 4];
-        for (i, sum) in four.iter_mut().enumerate() {
-            *sum = eight[i] + eight[i + 4];
+        for i in 0..4 {
+            four[i] = eight[i] + eight[i + 4];
         }
         (four[0] + four[2]) + (four[1] + four[3])
     }
 
     #[inline(always)]
     pub(crate) fn exp<const FMA: bool>(self) -> Self {
-        self.map(exp::<FMA>)
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = exp::<FMA>(self.0[i]);
+        }
+        Self(lanes)
     }
 
     #[inline(always)]
     pub(crate) fn sigmoid<const FMA: bool>(self) -> Self {
-        self.map(|x| 1.0 / (1.0 + exp::<FMA>(-x)))
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = 1.0 / (1.0 + exp::<FMA>(-self.0[i]));
+        }
+        Self(lanes)
     }
 
     #[inline(always)]
     pub(crate) fn softplus<const FMA: bool>(self) -> Self {
-        self.map(softplus::<FMA>)
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = softplus::<FMA>(self.0[i]);
+        }
+        Self(lanes)
     }
 }
 
@@ -109,7 +106,11 @@ impl Add for Lanes {
 
     #[inline(always)]
     fn add(self, other: Self) -> Self {
-        self.zip(other, |a, b| a + b)
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = self.0[i] + other.0[i];
+        }
+        Self(lanes)
     }
 }
 
@@ -118,7 +119,11 @@ impl Sub for Lanes {
 
     #[inline(always)]
     fn sub(self, other: Self) -> Self {
-        self.zip(other, |a, b| a - b)
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = self.0[i] - other.0[i];
+        }
+        Self(lanes)
     }
 }
 
@@ -127,7 +132,11 @@ impl Mul for Lanes {
 
     #[inline(always)]
     fn mul(self, other: Self) -> Self {
-        self.zip(other, |a, b| a * b)
+        let mut lanes = [0.0; LANES];
+        for i in 0..LANES {
+            lanes[i] = self.0[i] * other.0[i];
+        }
+        Self(lanes)
     }
 }
 
@@ -200,6 +209,7 @@ mod tests {
         assert_eq!(exp::<false>(0.0), 1.0);
         assert!(exp::<false>(-1e30) < 1.3e-38);
         assert!(exp::<false>(1e30).is_finite());
+        assert!(exp::<false>(f32::NAN).is_nan());
     }
 
     #[test]
@@ -213,6 +223,7 @@ mod tests {
             );
         }
         assert_eq!(softplus::<false>(200.0), 200.0);
+        assert!(softplus::<false>(f32::NAN).is_nan());
     }
 
     #[test]

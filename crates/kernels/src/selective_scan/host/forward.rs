@@ -52,13 +52,15 @@ fn block_body<const FMA: bool>(
     last_state: &Output<'_>,
     saved: &mut [f32],
 ) {
-    let mut rates = vec![Lanes::ZERO; p.d_state];
-    block.load_states(operands.a, 0, p.d_state, &mut rates);
-    let mut states = vec![Lanes::ZERO; p.d_state];
+    let d_state = p.d_state;
+    let mut rates = vec![Lanes::ZERO; d_state];
+    block.load_states(operands.a, 0, d_state, &mut rates);
+    let mut states = vec![Lanes::ZERO; d_state];
     if p.has_initial_state {
-        let start = row * p.d_inner * p.d_state;
-        block.load_states(operands.initial_state, start, p.d_state, &mut states);
+        let start = row * p.d_inner * d_state;
+        block.load_states(operands.initial_state, start, d_state, &mut states);
     }
+    let (rates, states) = (&rates[..d_state], &mut states[..d_state]);
     let optional = |has: bool, values: &[f32]| match has {
         true => block.load(values, 0),
         false => Lanes::ZERO,
@@ -85,12 +87,13 @@ fn block_body<const FMA: bool>(
         let input = dt * u;
         let mut sum = skip * u;
         let grouped = (step * p.ngroups + block.group) * p.d_state;
-        let b = &operands.b[grouped..grouped + p.d_state];
-        let c = &operands.c[grouped..grouped + p.d_state];
-        for (((state, rate), b), c) in states.iter_mut().zip(&rates).zip(b).zip(c) {
-            let decay = (dt * *rate).exp::<FMA>();
-            *state = decay.mul_add::<FMA>(*state, input * Lanes::splat(*b));
-            sum = state.mul_add::<FMA>(Lanes::splat(*c), sum);
+        let b = &operands.b[grouped..grouped + d_state];
+        let c = &operands.c[grouped..grouped + d_state];
+        for n in 0..d_state {
+            let decay = (dt * rates[n]).exp::<FMA>();
+            let state = decay.mul_add::<FMA>(states[n], input * Lanes::splat(b[n]));
+            states[n] = state;
+            sum = state.mul_add::<FMA>(Lanes::splat(c[n]), sum);
         }
         if p.has_z {
             let z = block.load(operands.z, step * p.d_inner);

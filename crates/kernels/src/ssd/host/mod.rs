@@ -10,6 +10,7 @@ pub(crate) use backward::backward;
 pub(crate) use forward::forward;
 
 use super::SsdProblem;
+use crate::host::lanes::{LANES, Lanes};
 
 /// Operands on the host; absent ones are not read.
 #[derive(Clone, Copy)]
@@ -87,10 +88,23 @@ fn transpose(
     out: &mut [f32],
     out_stride: usize,
 ) {
-    for row in 0..rows {
-        let line = &values[row * stride..row * stride + columns];
-        for (column, value) in line.iter().enumerate() {
-            out[column * out_stride + row] = *value;
+    assert!(rows == 0 || (rows - 1) * stride + columns <= values.len());
+    for column in 0..columns {
+        let line = &mut out[column * out_stride..column * out_stride + rows];
+        let mut row = 0;
+        // Whole lanes of the output at a time: fewer stores than loads.
+        while row + LANES <= rows {
+            let mut lanes = Lanes::ZERO;
+            for lane in 0..LANES {
+                // SAFETY: `row + lane < rows` and `column < columns`, in bounds by the assertion.
+                lanes.0[lane] = unsafe { *values.get_unchecked((row + lane) * stride + column) };
+            }
+            lanes.store(&mut line[row..row + LANES]);
+            row += LANES;
+        }
+        while row < rows {
+            line[row] = values[row * stride + column];
+            row += 1;
         }
     }
 }
