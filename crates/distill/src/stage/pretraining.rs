@@ -1,5 +1,6 @@
 //! A small Llama from random weights, on short texts and freshly drawn tasks: the teacher of the built-in experiment.
 
+mod drill;
 mod feed;
 mod recipe;
 

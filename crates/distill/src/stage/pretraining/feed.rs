@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::PretrainData;
+use super::drill::drill;
 use crate::data::{Batch, Chat, Example};
 
 /// Batches that a thread keeps ready.
@@ -47,7 +48,11 @@ impl FeedSource {
                 // No task is drawn twice: every step has its own range of numbers.
                 let task = task(self.seed, ((step as u64) << 16) | index, &mix);
                 index += 1;
-                let example = Chat::from_task(&task).encode(&self.tokenizer, &self.template);
+                let chat = match rng.random_bool(self.data.drill_share) {
+                    true => drill(&task, rng).unwrap_or_else(|| Chat::from_task(&task)),
+                    false => Chat::from_task(&task),
+                };
+                let example = chat.encode(&self.tokenizer, &self.template);
                 // The template's tokens are in the tokenizer, so encoding cannot fail; a task that is too long is drawn anew.
                 if let Ok(example) = example
                     && example.ids.len() <= seq_len
@@ -170,6 +175,7 @@ mod tests {
         let data = PretrainData {
             task_share: 0.5,
             packed_share,
+            drill_share: 0.5,
             seq_len: 256,
             held_out_share: 0.1,
             curriculum_steps: 10,

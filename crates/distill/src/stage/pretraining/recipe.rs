@@ -55,6 +55,8 @@ pub struct ModelTable {
 pub struct PretrainData {
     /// Share of conversations that are freshly drawn synthetic tasks.
     pub task_share: f64,
+    /// Share of recall tasks that ask for every pair of their list, turn after turn.
+    pub drill_share: f64,
     /// Share of batches whose rows join conversations up to `seq_len`.
     pub packed_share: f64,
     /// Longest row, tokens.
@@ -136,6 +138,7 @@ impl PretrainRecipe {
         );
         for (name, share) in [
             ("task_share", data.task_share),
+            ("drill_share", data.drill_share),
             ("packed_share", data.packed_share),
             ("held_out_share", data.held_out_share),
         ] {
