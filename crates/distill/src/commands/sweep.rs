@@ -112,7 +112,7 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         teacher,
         data: &data,
         eval: plan.eval.clone(),
-        device: (*device).clone(),
+        device,
         run_dir: folder.path().into(),
     };
     sweep::run_sweep(plan, folder, &mut workshop, events, stop)

@@ -9,9 +9,11 @@ mod plain;
 mod session;
 mod terminal;
 pub mod view;
+mod words;
 
 pub use app::App;
 pub use feed::Feed;
 pub use plain::PlainLines;
 pub use session::{Display, run_shown};
 pub use terminal::{Ending, show};
+pub use words::{duration, evaluated_line, percent, stage_label};

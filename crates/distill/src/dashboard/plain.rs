@@ -1,7 +1,7 @@
 //! The run as plain lines, for pipes, logs and `--no-tui`.
 use std::io::Write;
 
-use super::app::{duration, evaluated_line, percent, stage_label};
+use super::words::{duration, evaluated_line, percent, stage_label};
 use crate::run::{Event, TimedEvent};
 
 /// Writes one line an event; of the steps, the first, the last and some between.

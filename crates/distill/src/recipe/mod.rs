@@ -4,6 +4,7 @@
 mod data;
 mod overrides;
 mod plan;
+mod resolve;
 mod stage;
 mod sweep;
 
@@ -16,10 +17,10 @@ use crate::error::DistillError;
 pub use data::{DataTable, EvalTable};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
-pub(crate) use plan::init_name;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };
+pub(crate) use resolve::init_name;
 pub use stage::{
     DistillationTable, DpoPlan, DpoReference, DpoTable, KlMask, KlReduction, LossPlan, SftTable,
     StageKind, StagePlan, Trainable,

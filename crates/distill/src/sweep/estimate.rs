@@ -4,7 +4,7 @@ use std::time::Instant;
 use burn::tensor::{Tensor, backend::Backend};
 use model::{HybridConfig, LayerPlan, LlamaConfig, SsmConfig};
 
-use crate::dashboard::app::{duration, percent};
+use crate::dashboard::{duration, percent};
 use crate::recipe::{Plan, StageKind, StagePlan, Trainable, init_name};
 
 /// Counts of one stage.

@@ -29,7 +29,7 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
     /// What is measured.
     pub eval: EvalPlan,
     /// Where it happens.
-    pub device: B::Device,
+    pub device: &'a B::Device,
     /// Folder of the run.
     pub run_dir: PathBuf,
 }
@@ -103,10 +103,11 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         stop: &StopFlag,
     ) -> anyhow::Result<Option<HybridModel<B>>> {
         let copy = student.clone();
-        let reference = (stage.kind == StageKind::Dpo).then(|| match stage.dpo.reference {
-            DpoReference::SftCopy => &copy,
-            DpoReference::Teacher => &self.teacher.model,
-        });
+        let reference = match (stage.kind, stage.dpo.reference) {
+            (StageKind::Dpo, DpoReference::SftCopy) => Some(&copy),
+            (StageKind::Dpo, DpoReference::Teacher) => Some(&self.teacher.model),
+            _ => None,
+        };
         let context = StageContext {
             plan,
             stage,
@@ -116,7 +117,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             data: self.data,
             events,
             stop,
-            device: &self.device,
+            device: self.device,
             run_dir: &self.run_dir,
         };
         match run_stage(context, student)? {
@@ -200,7 +201,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 
     fn load(&mut self, folder: &Path) -> anyhow::Result<HybridModel<B>> {
-        let loaded = model::load(folder, &self.device)
+        let loaded = model::load(folder, self.device)
             .with_context(|| format!("checkpoint `{}`", folder.display()))?;
         Ok(loaded.model)
     }

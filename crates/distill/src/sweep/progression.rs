@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::Workshop;
 use super::report::{SweepRow, rows};
-use crate::dashboard::app::percent;
+use crate::dashboard::percent;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
 use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, StopFlag, Tee};

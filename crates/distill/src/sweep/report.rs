@@ -2,7 +2,7 @@
 use eval::report::{Cell, Table};
 use serde::{Deserialize, Serialize};
 
-use crate::dashboard::app::percent;
+use crate::dashboard::percent;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, init_name};
 use crate::run::RunState;
 

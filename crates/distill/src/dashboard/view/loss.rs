@@ -8,7 +8,7 @@ use ratatui::widgets::{Axis, Chart, Dataset, GraphType, Paragraph, Widget};
 
 use super::{block, colour, dim};
 use crate::dashboard::App;
-use crate::dashboard::app::stage_label;
+use crate::dashboard::stage_label;
 use crate::recipe::StageKind;
 
 /// Draws loss above KL (or the reward margin) of the stage shown.

@@ -7,7 +7,8 @@ use ratatui::widgets::{Paragraph, Widget};
 
 use super::{block, bold, colour, dim};
 use crate::dashboard::App;
-use crate::dashboard::app::{RunStatus, duration};
+use crate::dashboard::app::RunStatus;
+use crate::dashboard::duration;
 
 /// Two lines: what runs and how it stands; the numbers of the last step.
 pub(super) fn head(app: &App, area: Rect, buffer: &mut Buffer) {

@@ -7,7 +7,8 @@ use ratatui::widgets::{Paragraph, Widget};
 
 use super::{block, bold, colour, dim};
 use crate::dashboard::App;
-use crate::dashboard::app::{Progress, StageView, percent};
+use crate::dashboard::app::{Progress, StageView};
+use crate::dashboard::percent;
 
 /// Draws the tree, scrolled so that the stage shown is visible.
 pub(super) fn tree(app: &App, area: Rect, buffer: &mut Buffer) {

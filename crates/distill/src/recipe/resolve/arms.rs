@@ -1,0 +1,178 @@
+//! Ratios, stages and controls as arms.
+use super::check::{Check, check_stage};
+use crate::error::DistillError;
+use crate::recipe::{
+    ArmPlan, DpoPlan, DpoReference, InitFrom, KlMask, KlReduction, LossPlan, Recipe, RungPlan,
+    StageKind, StagePlan, Trainable,
+};
+
+/// Name of the main arm.
+pub const CHAIN: &str = "chain";
+/// Ratio of the optional first sub-step.
+const SUBSTEP_RATIO: f64 = 0.75;
+
+pub(super) fn arms(
+    recipe: &Recipe,
+    init: InitFrom,
+    check: &Check,
+) -> Result<Vec<ArmPlan>, DistillError> {
+    let sweep = &recipe.sweep;
+    check.ratios("sweep.attention_ratios", &sweep.attention_ratios)?;
+    check.that(
+        !sweep.stages.is_empty()
+            && sweep
+                .stages
+                .windows(2)
+                .all(|pair| (pair[0] as u8) < (pair[1] as u8)),
+        "sweep.stages",
+        || {
+            format!(
+                "{:?}",
+                sweep
+                    .stages
+                    .iter()
+                    .map(|stage| stage.name())
+                    .collect::<Vec<_>>()
+            )
+        },
+        "some of \"distillation\", \"sft\", \"dpo\", in this order and each once",
+    )?;
+    let mut rungs = Vec::new();
+    let has_substep = recipe.distillation.progressive_substep.unwrap_or(false);
+    if has_substep
+        && sweep.stages.contains(&StageKind::Distillation)
+        && sweep.attention_ratios[0] < SUBSTEP_RATIO
+    {
+        rungs.push((SUBSTEP_RATIO, vec![StageKind::Distillation]));
+    }
+    rungs.extend(
+        sweep
+            .attention_ratios
+            .iter()
+            .map(|ratio| (*ratio, sweep.stages.clone())),
+    );
+    let mut arms = vec![arm(recipe, CHAIN.into(), init, true, &rungs, check)?];
+    for (index, control) in sweep.controls.iter().enumerate() {
+        let field = format!("sweep.controls[{index}].attention_ratios");
+        check.ratios(&field, &control.attention_ratios)?;
+        let name = format!("control-{}", init_name(control.init));
+        check.that(
+            arms.iter().all(|arm| arm.name != name),
+            &format!("sweep.controls[{index}].init"),
+            || format!("\"{}\" again", init_name(control.init)),
+            "used once: put all its ratios into one entry",
+        )?;
+        let rungs: Vec<_> = control
+            .attention_ratios
+            .iter()
+            .map(|ratio| (*ratio, vec![StageKind::Distillation]))
+            .collect();
+        arms.push(arm(recipe, name, control.init, false, &rungs, check)?);
+    }
+    Ok(arms)
+}
+
+/// Name of an initialisation in recipes, logs and folders.
+pub(crate) fn init_name(init: InitFrom) -> &'static str {
+    match init {
+        InitFrom::Attention => "attention",
+        InitFrom::RandomMixer => "random-mixer",
+        InitFrom::RandomLayer => "random-layer",
+    }
+}
+
+fn arm(
+    recipe: &Recipe,
+    name: String,
+    init: InitFrom,
+    is_chained: bool,
+    rungs: &[(f64, Vec<StageKind>)],
+    check: &Check,
+) -> Result<ArmPlan, DistillError> {
+    let rungs = rungs
+        .iter()
+        .map(|(attention_ratio, kinds)| {
+            let stages = kinds
+                .iter()
+                .map(|kind| stage(recipe, &name, *kind, *attention_ratio, check))
+                .collect::<Result<_, _>>()?;
+            Ok(RungPlan {
+                attention_ratio: *attention_ratio,
+                stages,
+            })
+        })
+        .collect::<Result<_, DistillError>>()?;
+    Ok(ArmPlan {
+        name,
+        init,
+        is_chained,
+        rungs,
+    })
+}
+
+/// Defaults of a stage: method, section 4.2, with learning rates and batches of small runs.
+fn stage(
+    recipe: &Recipe,
+    arm: &str,
+    kind: StageKind,
+    attention_ratio: f64,
+    check: &Check,
+) -> Result<StagePlan, DistillError> {
+    let shared = match kind {
+        StageKind::Distillation => recipe.distillation.shared(),
+        StageKind::Sft => recipe.sft.shared(),
+        StageKind::Dpo => recipe.dpo.shared(),
+    };
+    let (lr_peak, betas, clip_norm, batch_size) = match kind {
+        StageKind::Distillation => (1e-3, [0.9, 0.98], 1.0, 8),
+        StageKind::Sft => (3e-4, [0.9, 0.999], 1.0, 8),
+        StageKind::Dpo => (2e-5, [0.9, 0.999], 1.0, 4),
+    };
+    let steps = shared.steps.unwrap_or(100);
+    let trainable = match kind {
+        StageKind::Distillation => Trainable::Mixers,
+        _ => Trainable::All,
+    };
+    let (sft, distillation) = (&recipe.sft, &recipe.distillation);
+    let (ce_weight, kl_weight, kl_reduction, kl_mask) = match kind {
+        StageKind::Distillation => (
+            distillation.ce_weight.unwrap_or(1.0),
+            distillation.kl_weight.unwrap_or(1.0),
+            distillation.kl_reduction,
+            distillation.kl_mask,
+        ),
+        _ => (
+            sft.ce_weight.unwrap_or(1.0),
+            sft.kl_weight.unwrap_or(0.0),
+            sft.kl_reduction,
+            sft.kl_mask,
+        ),
+    };
+    let plan = StagePlan {
+        arm: arm.into(),
+        kind,
+        attention_ratio,
+        steps,
+        batch_size: shared.batch_size.unwrap_or(batch_size),
+        grad_accumulation: shared.grad_accumulation.unwrap_or(1),
+        lr_peak: shared.lr_peak.unwrap_or(lr_peak),
+        warmup_steps: shared.warmup_steps.unwrap_or(steps.div_ceil(10).min(steps)),
+        betas: shared.betas.unwrap_or(betas),
+        weight_decay: shared.weight_decay.unwrap_or(0.0),
+        clip_norm: shared.clip_norm.unwrap_or(clip_norm),
+        trainable: shared.trainable.unwrap_or(trainable),
+        loss: LossPlan {
+            ce_weight,
+            kl_weight,
+            kl_reduction: kl_reduction.unwrap_or(KlReduction::TokenMean),
+            kl_mask: kl_mask.unwrap_or(KlMask::Labels),
+        },
+        dpo: DpoPlan {
+            beta: recipe.dpo.beta.unwrap_or(0.1),
+            reference: recipe.dpo.reference.unwrap_or(DpoReference::SftCopy),
+        },
+        seed: recipe.seed,
+    };
+    check_stage(&plan, check)?;
+    Ok(plan)
+}

@@ -1,0 +1,170 @@
+//! From a [`Recipe`] to a [`Plan`].
+mod arms;
+mod check;
+
+use self::arms::arms;
+use self::check::{Check, is_name};
+use super::{
+    DataPlan, DataSource, EvalPlan, GqaRepeat, InitFrom, Layout, MixerKind, Plan, Recipe,
+    StudentPlan, TeacherSource,
+};
+use crate::error::DistillError;
+
+pub(crate) use arms::init_name;
+
+impl Plan {
+    /// Fills in defaults and checks every value; `name` is what errors call the recipe.
+    ///
+    /// # Errors
+    /// [`DistillError::RecipeValue`] with the field and what it accepts.
+    pub fn resolve(recipe: &Recipe, name: &str) -> Result<Self, DistillError> {
+        let check = Check { recipe: name };
+        check.that(
+            is_name(&recipe.name),
+            "name",
+            || format!("\"{}\"", recipe.name),
+            "letters, digits, `-`, `_`, `.`",
+        )?;
+        let student = student(recipe, &check)?;
+        let init = recipe.student.init.unwrap_or(InitFrom::Attention);
+        let plan = Self {
+            name: recipe.name.clone(),
+            seed: recipe.seed,
+            teacher: teacher(recipe, &check)?,
+            student,
+            arms: arms(recipe, init, &check)?,
+            data: data(recipe, &check)?,
+            eval: eval(recipe),
+        };
+        check.data_serves_stages(&plan)?;
+        Ok(plan)
+    }
+}
+
+fn builtin(path: &str) -> Option<&str> {
+    path.strip_prefix("builtin:")
+}
+
+fn teacher(recipe: &Recipe, check: &Check) -> Result<TeacherSource, DistillError> {
+    let path = &recipe.teacher.path;
+    match builtin(path) {
+        Some("tiny") => Ok(TeacherSource::Builtin("tiny".into())),
+        Some(_) => Err(check.error(
+            "teacher.path",
+            format!("\"{path}\""),
+            "`builtin:tiny` or a path",
+        )),
+        None if path.is_empty() => {
+            Err(check.error("teacher.path", "\"\"".into(), "`builtin:tiny` or a path"))
+        }
+        None => Ok(TeacherSource::Path(path.into())),
+    }
+}
+
+fn student(recipe: &Recipe, check: &Check) -> Result<StudentPlan, DistillError> {
+    let table = &recipe.student;
+    let multiplicity = table.dt_bias_multiplicity.unwrap_or(1);
+    check.that(
+        table.mixer != MixerKind::Attention,
+        "student.mixer",
+        || "\"attention\"".into(),
+        "\"mamba1\" or \"mamba2\"",
+    )?;
+    let (is_right, expected) = match table.mixer {
+        MixerKind::Mamba1 => (
+            matches!(multiplicity, 1 | 2),
+            "1, or 2 as the published code has it",
+        ),
+        _ => (
+            multiplicity == 1,
+            "1: only mamba1 can add the step bias twice",
+        ),
+    };
+    check.that(
+        is_right,
+        "student.dt_bias_multiplicity",
+        || multiplicity.to_string(),
+        expected,
+    )?;
+    Ok(StudentPlan {
+        mixer: table.mixer,
+        layout: table.layout.unwrap_or(Layout::Interleaved),
+        dt_bias_multiplicity: multiplicity,
+        gqa_repeat: table.gqa_repeat.unwrap_or(GqaRepeat::Head),
+    })
+}
+
+fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
+    let table = &recipe.data;
+    let has_files =
+        !(table.chat.is_empty() && table.text.is_empty() && table.preferences.is_empty());
+    let source = match &table.source {
+        Some(source) => {
+            check.that(
+                !has_files,
+                "data.source",
+                || format!("\"{source}\" beside files"),
+                "alone, or left out",
+            )?;
+            match builtin(source) {
+                Some("tiny") => DataSource::Builtin("tiny".into()),
+                _ => {
+                    return Err(check.error(
+                        "data.source",
+                        format!("\"{source}\""),
+                        "`builtin:tiny`, or left out",
+                    ));
+                }
+            }
+        }
+        None => {
+            check.that(
+                has_files,
+                "data",
+                || "empty".into(),
+                "`source = \"builtin:tiny\"`, or files in `chat`, `text`",
+            )?;
+            DataSource::Files {
+                chat: table.chat.clone(),
+                text: table.text.clone(),
+                preferences: table.preferences.clone(),
+            }
+        }
+    };
+    check.that(
+        table.seq_len >= 2,
+        "data.seq_len",
+        || table.seq_len.to_string(),
+        "at least 2 tokens",
+    )?;
+    let temperature = table.pseudo_label_temperature.unwrap_or(0.7);
+    check.that(
+        temperature >= 0.0 && temperature.is_finite(),
+        "data.pseudo_label_temperature",
+        || temperature.to_string(),
+        "0 (greedy) or above",
+    )?;
+    let eval_share = table.eval_share.unwrap_or(0.1);
+    check.that(
+        eval_share > 0.0 && eval_share < 1.0,
+        "data.eval_share",
+        || eval_share.to_string(),
+        "between 0 and 1, such as 0.1",
+    )?;
+    Ok(DataPlan {
+        source,
+        seq_len: table.seq_len,
+        pseudo_labels: table.pseudo_labels.unwrap_or(0),
+        pseudo_label_tokens: table.pseudo_label_tokens.unwrap_or(128),
+        pseudo_label_temperature: temperature,
+        eval_share,
+    })
+}
+
+fn eval(recipe: &Recipe) -> EvalPlan {
+    EvalPlan {
+        perplexity_sequences: recipe.eval.perplexity_sequences.unwrap_or(64),
+        task_examples: recipe.eval.task_examples.unwrap_or(64),
+        speed_tokens: recipe.eval.speed_tokens.unwrap_or(64),
+    }
+}
