@@ -5,7 +5,7 @@ use super::CausalConv1dProblem;
 use crate::host::dispatch::dispatch;
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::{Output, fold};
-use rayon::prelude::*;
+use crate::host::tasks::for_each;
 use std::ops::Range;
 
 /// Channels in one task.
@@ -70,7 +70,8 @@ pub(crate) fn backward(operands: &Operands<'_>, p: &CausalConv1dProblem, dy: &[f
 
 fn for_each_task(p: &CausalConv1dProblem, run: impl Fn(usize, Range<usize>) + Sync) {
     let tasks = p.channels.div_ceil(TASK_CHANNELS);
-    (0..p.batch * tasks).into_par_iter().for_each(|task| {
+    let work = p.batch * p.seq * p.channels * p.width;
+    for_each(p.batch * tasks, work, |task| {
         let first = task % tasks * TASK_CHANNELS;
         run(task / tasks, first..p.channels.min(first + TASK_CHANNELS));
     });

@@ -4,7 +4,7 @@ use super::GatedRmsNormProblem;
 use crate::host::dispatch::dispatch;
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::{Output, fold};
-use rayon::prelude::*;
+use crate::host::tasks::for_each;
 
 /// Steps in one task.
 const TASK_STEPS: usize = 32;
@@ -26,12 +26,14 @@ pub(crate) struct Gradients {
 
 /// Fills `out`.
 pub(crate) fn forward(operands: &Operands<'_>, p: &GatedRmsNormProblem, out: &mut [f32]) {
-    let task = TASK_STEPS * p.channels;
-    out.par_chunks_mut(task)
-        .enumerate()
-        .for_each(|(index, out)| {
-            forward_task(operands, p, index * task, out);
-        });
+    let (length, task) = (out.len(), TASK_STEPS * p.channels);
+    let out = Output::new(out);
+    for_each(length.div_ceil(task), length, |index| {
+        let first = index * task;
+        // SAFETY: each task has its own steps.
+        let out = unsafe { out.part(first, task.min(length - first)) };
+        forward_task(operands, p, first, out);
+    });
 }
 
 /// Gradients from that of the result.
@@ -48,14 +50,18 @@ pub(crate) fn backward(
         z: vec![0.0; length],
         weight: vec![0.0; tasks * p.channels],
     };
-    let weight = Output::new(&mut g.weight);
-    (g.y.par_chunks_mut(task).zip(g.z.par_chunks_mut(task)))
-        .enumerate()
-        .for_each(|(index, (dy, dz))| {
-            // SAFETY: each task has its own sum.
-            let dweight = unsafe { weight.part(index * p.channels, p.channels) };
-            backward_task(operands, p, index * task, dout, dy, dz, dweight);
-        });
+    let (dy, dz) = (Output::new(&mut g.y), Output::new(&mut g.z));
+    let dweight = Output::new(&mut g.weight);
+    for_each(tasks, length, |index| {
+        let first = index * task;
+        let part = task.min(length - first);
+        // SAFETY: each task has its own steps and its own sum.
+        let (dy, dz, dweight) = unsafe {
+            let dweight = dweight.part(index * p.channels, p.channels);
+            (dy.part(first, part), dz.part(first, part), dweight)
+        };
+        backward_task(operands, p, first, dout, dy, dz, dweight);
+    });
     fold(&mut g.weight, p.channels);
     g
 }

@@ -4,4 +4,5 @@ pub(crate) mod dispatch;
 pub(crate) mod gemm;
 pub(crate) mod lanes;
 pub(crate) mod output;
+pub(crate) mod tasks;
 pub(crate) mod tensor;

@@ -4,8 +4,10 @@ use crate::error::KernelError;
 use crate::testing::state_space::{
     Case, Operation, PATHS, Path, assert_outcomes_close, check_packed, check_split,
 };
-use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, assert_close, golden};
-use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
+use crate::testing::{
+    F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close, assert_tensors_close, golden,
+};
+use burn::tensor::{DType, Tensor, backend::Backend, ops::FloatTensor};
 use burn_flex::Flex;
 
 impl Operation for SelectiveScanProblem {
@@ -332,4 +334,57 @@ fn wrong_shapes_are_errors() {
         error(reset),
         KernelError::Shape { input: "reset", .. }
     ));
+}
+
+/// Inputs of small integers, exact in every float type.
+fn whole_numbers(dtype: DType) -> SelectiveScanInputs<Flex> {
+    let device = Default::default();
+    let mut seeded = Seeded::new(8);
+    let mut tensor = |dims: [usize; 3]| {
+        seeded
+            .tensor::<Flex, 3>(dims, -3.0, 3.0, &device)
+            .round()
+            .cast(dtype)
+    };
+    SelectiveScanInputs {
+        u: tensor([2, 5, 6]),
+        dt: tensor([2, 5, 6]).abs(),
+        a: tensor([1, 6, 4]).reshape([6, 4]).abs().neg(),
+        b: tensor([2, 5, 8]).reshape([2, 5, 2, 4]),
+        c: tensor([2, 5, 8]).reshape([2, 5, 2, 4]),
+        d: None,
+        z: None,
+        dt_bias: None,
+        initial_state: None,
+        reset: None,
+    }
+}
+
+#[test]
+fn views_give_the_same_result_as_contiguous_tensors() {
+    let inputs = whole_numbers(DType::F32);
+    let expected = selective_scan(inputs.clone(), false).expect("shapes agree");
+    // Same values, laid out time first, and with other channels before them.
+    let turned = |x: Tensor<Flex, 3>| x.swap_dims(0, 1).add_scalar(0.0).swap_dims(0, 1);
+    let dt = Tensor::cat(vec![inputs.dt.clone().neg(), inputs.dt.clone()], 2).narrow(2, 6, 6);
+    let views = SelectiveScanInputs {
+        u: turned(inputs.u.clone()),
+        dt,
+        ..inputs
+    };
+    let got = selective_scan(views, false).expect("shapes agree");
+    assert_tensors_close("y", got.y, expected.y, 0.0);
+    assert_tensors_close("last state", got.last_state, expected.last_state, 0.0);
+}
+
+#[test]
+fn half_precision_inputs_are_computed_in_f32_and_cast_back() {
+    let expected = selective_scan(whole_numbers(DType::F32), false).expect("shapes agree");
+    // One rounding of the largest output, several times its RMS.
+    for (dtype, tolerance) in [(DType::F16, 4e-3), (DType::BF16, 3e-2)] {
+        let got = selective_scan(whole_numbers(dtype), false).expect("shapes agree");
+        assert_eq!(got.y.dtype(), dtype);
+        let y = got.y.cast(DType::F32);
+        assert_tensors_close("y", y, expected.y.clone(), tolerance);
+    }
 }

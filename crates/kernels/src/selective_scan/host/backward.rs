@@ -2,8 +2,8 @@ use super::{Block, Blocks, CHUNK, Operands};
 use crate::host::dispatch::dispatch;
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::{Output, fold};
+use crate::host::tasks::for_each;
 use crate::selective_scan::SelectiveScanProblem;
-use rayon::prelude::*;
 
 /// Gradients of the operands; those of absent ones are empty.
 pub(crate) struct Gradients {
@@ -66,14 +66,13 @@ pub(crate) fn backward(
         dt_bias: Output::new(&mut g.dt_bias),
         initial_state: Output::new(&mut g.initial_state),
     };
-    (0..p.batch * blocks.count)
-        .into_par_iter()
-        .for_each(|task| {
-            let (row, block) = (task / blocks.count, blocks.get(task % blocks.count));
-            let length = p.seq.div_ceil(CHUNK) * p.d_state * LANES;
-            let saved = &saved[task * length..(task + 1) * length];
-            run_block(operands, p, row, block, saved, dy, dlast, &out);
-        });
+    let work = p.batch * p.seq * p.d_inner * p.d_state;
+    for_each(p.batch * blocks.count, work, |task| {
+        let (row, block) = (task / blocks.count, blocks.get(task % blocks.count));
+        let length = p.seq.div_ceil(CHUNK) * p.d_state * LANES;
+        let saved = &saved[task * length..(task + 1) * length];
+        run_block(operands, p, row, block, saved, dy, dlast, &out);
+    });
     fold(&mut g.a, p.d_inner * p.d_state);
     fold(&mut g.d, p.d_inner);
     fold(&mut g.dt_bias, p.d_inner);

@@ -2,8 +2,8 @@ use super::{Block, Blocks, CHUNK, Operands};
 use crate::host::dispatch::dispatch;
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::Output;
+use crate::host::tasks::for_each;
 use crate::selective_scan::SelectiveScanProblem;
-use rayon::prelude::*;
 
 /// Fills `y`, `last_state` and, unless it is empty, `saved`.
 pub(crate) fn forward(
@@ -16,18 +16,17 @@ pub(crate) fn forward(
     let blocks = Blocks::new(p);
     let save = !saved.is_empty();
     let (y, last_state, saved) = (Output::new(y), Output::new(last_state), Output::new(saved));
-    (0..p.batch * blocks.count)
-        .into_par_iter()
-        .for_each(|task| {
-            let (row, block) = (task / blocks.count, blocks.get(task % blocks.count));
-            let length = p.seq.div_ceil(CHUNK) * p.d_state * LANES;
-            // SAFETY: each task has its own row and channels.
-            let saved = match save {
-                true => unsafe { saved.part(task * length, length) },
-                false => &mut [],
-            };
-            run_block(operands, p, row, block, &y, &last_state, saved);
-        });
+    let work = p.batch * p.seq * p.d_inner * p.d_state;
+    for_each(p.batch * blocks.count, work, |task| {
+        let (row, block) = (task / blocks.count, blocks.get(task % blocks.count));
+        let length = p.seq.div_ceil(CHUNK) * p.d_state * LANES;
+        // SAFETY: each task has its own row and channels.
+        let saved = match save {
+            true => unsafe { saved.part(task * length, length) },
+            false => &mut [],
+        };
+        run_block(operands, p, row, block, &y, &last_state, saved);
+    });
 }
 
 dispatch! {

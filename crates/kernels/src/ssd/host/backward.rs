@@ -4,8 +4,8 @@ use crate::host::dispatch::dispatch;
 use crate::host::gemm::{Left, multiply};
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::{Output, fold};
+use crate::host::tasks::for_each;
 use crate::ssd::SsdProblem;
-use rayon::prelude::*;
 
 /// Gradients of the operands; those of absent ones are empty.
 pub(crate) struct Gradients {
@@ -69,7 +69,8 @@ pub(crate) fn backward(
         dt_bias: Output::new(&mut g.dt_bias),
         initial_state: Output::new(&mut g.initial_state),
     };
-    (0..heads).into_par_iter().for_each(|task| {
+    let work = p.batch * p.seq * p.nheads * p.headdim * p.d_state;
+    for_each(heads, work, |task| {
         let length = p.seq.div_ceil(CHUNK) * size;
         let saved = &saved[task * length..(task + 1) * length];
         let dlast = dlast.map(|dlast| &dlast[task * size..(task + 1) * size]);

@@ -4,8 +4,8 @@ use crate::host::dispatch::dispatch;
 use crate::host::gemm::{Left, multiply};
 use crate::host::lanes::{LANES, Lanes};
 use crate::host::output::Output;
+use crate::host::tasks::for_each;
 use crate::ssd::SsdProblem;
-use rayon::prelude::*;
 
 /// Fills `y`, `last_state` and, unless it is empty, `saved`.
 pub(crate) fn forward(
@@ -22,7 +22,8 @@ pub(crate) fn forward(
         p.seq.div_ceil(CHUNK) * size
     };
     let (y, last_state, saved) = (Output::new(y), Output::new(last_state), Output::new(saved));
-    (0..p.batch * p.nheads).into_par_iter().for_each(|task| {
+    let work = p.batch * p.seq * p.nheads * p.headdim * p.d_state;
+    for_each(p.batch * p.nheads, work, |task| {
         // SAFETY: each task has its own row and head.
         let (last_state, saved) = unsafe {
             (
