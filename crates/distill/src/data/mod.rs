@@ -14,6 +14,8 @@ mod records;
 mod split;
 pub mod text;
 pub mod token_ids;
+// One word a line would be hundreds of lines.
+#[rustfmt::skip]
 mod words;
 
 pub use batch::{Batch, BatchOrder, Example};
