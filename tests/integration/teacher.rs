@@ -84,7 +84,7 @@ speed_tokens = 4
 fn save_teacher(folder: &Path) {
     let specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
     let tokenizer =
-        Tokenizer::train_bpe(&["the snake sleeps", "a snake eats"], 300, &specials).unwrap();
+        Tokenizer::train_bpe(["the snake sleeps", "a snake eats"], 300, &specials).unwrap();
     let config = HybridConfig::teacher(LlamaConfig {
         d_model: 32,
         n_layers: 4,
