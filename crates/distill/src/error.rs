@@ -177,9 +177,6 @@ impl DistillError {
                 "rebuild with `cargo build --release -p distill --no-default-features --features {wanted}`"
             )),
             Self::Missing { cure, .. } => Some((*cure).into()),
-            Self::Io { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
-                Some("free some space and try again; a sweep continues with `--resume`".into())
-            }
             _ => None,
         }
     }

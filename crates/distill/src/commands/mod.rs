@@ -82,8 +82,20 @@ fn report(error: &anyhow::Error) -> ExitCode {
         .chain()
         .find_map(|cause| cause.downcast_ref::<DistillError>());
     eprintln!("error: {error:#}");
-    if let Some(hint) = ours.and_then(DistillError::hint) {
+    let hint = ours
+        .and_then(DistillError::hint)
+        .or_else(|| disk_hint(error));
+    if let Some(hint) = hint {
         eprintln!("hint: {hint}");
     }
     ExitCode::from(ours.map_or(1, DistillError::exit_code))
+}
+
+/// What to do about a full disk, whichever crate met it.
+fn disk_hint(error: &anyhow::Error) -> Option<String> {
+    let mut causes = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    let is_full = causes.any(|cause| cause.kind() == std::io::ErrorKind::StorageFull);
+    is_full.then(|| "free some space and run it again; a sweep goes on with `--resume`".into())
 }

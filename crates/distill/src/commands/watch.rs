@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::cli::WatchArgs;
 use crate::commands::Outcome;
 use crate::dashboard::{self, PlainLines};
-use crate::run::{Event, LogReader, RunFolder, TimedEvent};
+use crate::run::{LogReader, RunFolder};
 
 /// Time between two looks at the log without a dashboard.
 const POLL: Duration = Duration::from_millis(500);
@@ -28,16 +28,9 @@ pub fn run(args: WatchArgs) -> anyhow::Result<Outcome> {
         for event in &events {
             lines.apply(event);
         }
-        if events.last().is_some_and(is_last) {
+        if events.last().is_some_and(|last| last.event.is_ending()) {
             return Ok(Outcome::Done);
         }
         std::thread::sleep(POLL);
     }
-}
-
-fn is_last(event: &TimedEvent) -> bool {
-    matches!(
-        event.event,
-        Event::RunFinished { .. } | Event::RunInterrupted | Event::RunFailed { .. }
-    )
 }

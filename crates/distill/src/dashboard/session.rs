@@ -52,7 +52,12 @@ pub fn run_shown<R: Send>(
                 Display::Terminal => work(&mut |event| sender.push(event)),
                 Display::Lines => {
                     let mut lines = PlainLines::new(std::io::stderr());
-                    work(&mut |event| lines.apply(event))
+                    work(&mut |event| {
+                        // How it ended is said once, by whoever called.
+                        if !event.event.is_ending() {
+                            lines.apply(event);
+                        }
+                    })
                 }
             })
             .context("could not start the training thread")?;

@@ -117,6 +117,16 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// Whether nothing comes after it until the run is resumed.
+    pub fn is_ending(&self) -> bool {
+        matches!(
+            self,
+            Self::RunFinished { .. } | Self::RunInterrupted | Self::RunFailed { .. }
+        )
+    }
+}
+
 /// An event with its time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TimedEvent {

@@ -106,7 +106,7 @@ pub fn describe(
     flops_per_s: f64,
 ) -> Result<String, model::ModelError> {
     let mut text = format!(
-        "{}: {} layers, {:.2} M parameters, seed {}\n\n{:<30}{:>7}  {:>9}{:>10}{:>11}{:>10}{:>8}  kept layers\n",
+        "{}: {} layers, {:.2} M parameters, seed {}\n\n{:<34}{:>7}  {:>9}{:>10}{:>11}{:>10}{:>8}  kept layers\n",
         plan.name,
         teacher.llama.n_layers,
         parameters(teacher) as f64 / 1e6,
@@ -148,7 +148,7 @@ pub fn describe(
                     ),
                 };
                 text += &format!(
-                    "{label:<30}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
+                    "{label:<34}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
                     stage_plan.steps,
                     cost.parameters as f64 / 1e6,
                     cost.trainable as f64 / 1e6,
