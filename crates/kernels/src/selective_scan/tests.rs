@@ -1,9 +1,8 @@
 use super::{SelectiveScanInputs, SelectiveScanProblem, reference, selective_scan};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
-use crate::testing::state_space::{
-    Case, Operation, PATHS, Path, assert_outcomes_close, check_packed, check_split,
-};
+use crate::testing::laws::{check_packed, check_split};
+use crate::testing::state_space::{Case, Operation, PATHS, Path, assert_outcomes_close};
 use crate::testing::{
     F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close, assert_tensors_close, golden,
 };

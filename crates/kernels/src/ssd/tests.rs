@@ -1,9 +1,8 @@
 use super::{SsdInputs, SsdOptions, SsdProblem, reference, ssd};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
-use crate::testing::state_space::{
-    Case, Operation, PATHS, Path, assert_outcomes_close, check_packed, check_split,
-};
+use crate::testing::laws::{check_packed, check_split};
+use crate::testing::state_space::{Case, Operation, PATHS, Path, assert_outcomes_close};
 use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, assert_close, golden};
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
 use burn_flex::Flex;

@@ -3,6 +3,8 @@
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod golden;
 #[cfg(all(test, feature = "flex"))]
+pub(crate) mod laws;
+#[cfg(all(test, feature = "flex"))]
 pub(crate) mod single_output;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod state_space;

@@ -1,103 +1,14 @@
-use super::chunk::{Decays, Head, TILE, decay_line, mix, outputs, scores};
-use super::{CHUNK, Operands, Segment, segments, transpose};
-use crate::host::dispatch::dispatch;
+//! The way back through one segment, part by part (method 3.2, chunked).
+
+use super::Outputs;
 use crate::host::gemm::{Left, multiply};
 use crate::host::lanes::{LANES, Lanes};
-use crate::host::output::{Output, fold};
-use crate::host::tasks::for_each;
 use crate::ssd::SsdProblem;
-
-/// Gradients of the operands; those of absent ones are empty.
-pub(crate) struct Gradients {
-    pub(crate) x: Vec<f32>,
-    pub(crate) dt: Vec<f32>,
-    pub(crate) a: Vec<f32>,
-    pub(crate) b: Vec<f32>,
-    pub(crate) c: Vec<f32>,
-    pub(crate) d: Vec<f32>,
-    pub(crate) z: Vec<f32>,
-    pub(crate) dt_bias: Vec<f32>,
-    pub(crate) initial_state: Vec<f32>,
-}
-
-/// Where the tasks write. The gradients of `b` and `c` have a leading axis of heads in a group,
-/// those of `a`, `d` and `dt_bias` one of rows; both are summed afterwards.
-struct Outputs<'a> {
-    x: Output<'a>,
-    dt: Output<'a>,
-    a: Output<'a>,
-    b: Output<'a>,
-    c: Output<'a>,
-    d: Output<'a>,
-    z: Output<'a>,
-    dt_bias: Output<'a>,
-    initial_state: Output<'a>,
-}
-
-/// Gradients from those of `y` and of the last state; `saved` is what the forward pass left.
-pub(crate) fn backward(
-    operands: &Operands<'_>,
-    p: &SsdProblem,
-    saved: &[f32],
-    dy: Option<&[f32]>,
-    dlast: Option<&[f32]>,
-) -> Gradients {
-    let inner = p.batch * p.seq * p.nheads * p.headdim;
-    let grouped = p.batch * p.seq * p.ngroups * p.d_state;
-    let heads = p.batch * p.nheads;
-    let size = p.d_state * p.headdim;
-    let zeros = |has: bool, length: usize| vec![0.0f32; if has { length } else { 0 }];
-    let mut g = Gradients {
-        x: zeros(true, inner),
-        dt: zeros(true, p.batch * p.seq * p.nheads),
-        a: zeros(true, heads),
-        b: zeros(true, p.nheads / p.ngroups * grouped),
-        c: zeros(true, p.nheads / p.ngroups * grouped),
-        d: zeros(p.has_d, heads),
-        z: zeros(p.has_z, inner),
-        dt_bias: zeros(p.has_dt_bias, heads),
-        initial_state: zeros(p.has_initial_state, heads * size),
-    };
-    let out = Outputs {
-        x: Output::new(&mut g.x),
-        dt: Output::new(&mut g.dt),
-        a: Output::new(&mut g.a),
-        b: Output::new(&mut g.b),
-        c: Output::new(&mut g.c),
-        d: Output::new(&mut g.d),
-        z: Output::new(&mut g.z),
-        dt_bias: Output::new(&mut g.dt_bias),
-        initial_state: Output::new(&mut g.initial_state),
-    };
-    let work = p.batch * p.seq * p.nheads * p.headdim * p.d_state;
-    for_each(heads, work, |task| {
-        let length = p.seq.div_ceil(CHUNK) * size;
-        let saved = &saved[task * length..(task + 1) * length];
-        let dlast = dlast.map(|dlast| &dlast[task * size..(task + 1) * size]);
-        run_head(operands, p, Head::new(p, task), saved, dy, dlast, &out);
-    });
-    fold(&mut g.a, p.nheads);
-    fold(&mut g.d, p.nheads);
-    fold(&mut g.dt_bias, p.nheads);
-    fold(&mut g.b, grouped);
-    fold(&mut g.c, grouped);
-    g
-}
-
-dispatch! {
-    fn run_head(
-        operands: &Operands<'_>,
-        p: &SsdProblem,
-        at: Head,
-        saved: &[f32],
-        dy: Option<&[f32]>,
-        dlast: Option<&[f32]>,
-        out: &Outputs<'_>,
-    ) = head_body
-}
+use crate::ssd::host::chunk::{Decays, Head, TILE, decay_line, mix, outputs, scores};
+use crate::ssd::host::{CHUNK, Operands, Segment, transpose};
 
 /// Scratch of one head, reused from segment to segment. Square matrices have rows of [`CHUNK`].
-struct Scratch {
+pub(super) struct Scratch {
     decays: Decays,
     /// Transpose of `B`, `[d_state, CHUNK]`.
     b_columns: Vec<f32>,
@@ -123,93 +34,36 @@ struct Scratch {
 
 /// Running sums of one head.
 #[derive(Default)]
-struct Sums {
-    a: f32,
-    d: f32,
-    dt_bias: f32,
-}
-
-#[inline(always)]
-fn head_body<const FMA: bool>(
-    operands: &Operands<'_>,
-    p: &SsdProblem,
-    at: Head,
-    saved: &[f32],
-    dy: Option<&[f32]>,
-    dlast: Option<&[f32]>,
-    out: &Outputs<'_>,
-) {
-    let (width, d_state) = (p.headdim, p.d_state);
-    let size = d_state * width;
-    // Gradient of the state after the segment, `[d_state, headdim]`.
-    let mut dstate = vec![0.0f32; size];
-    if let Some(dlast) = dlast {
-        transpose(dlast, [width, d_state], d_state, &mut dstate, width);
-    }
-    let mut scratch = Scratch {
-        decays: Decays::new(),
-        b_columns: vec![0.0; d_state * CHUNK],
-        x_columns: vec![0.0; width * CHUNK],
-        turned: vec![0.0; size],
-        mixing: vec![0.0; CHUNK * CHUNK],
-        dscores: vec![0.0; CHUNK * CHUNK],
-        ds: vec![0.0; CHUNK * width],
-        dx: vec![0.0; CHUNK * width],
-        lines: vec![0.0; CHUNK * width],
-        db: vec![0.0; CHUNK * d_state],
-        dc: vec![0.0; CHUNK * d_state],
-        grouped_lines: vec![0.0; CHUNK * d_state],
-        dcum: [0.0; CHUNK],
-        ddt: [0.0; CHUNK],
-    };
-    let mut sums = Sums::default();
-    let mut leaves_gradient = dlast.is_some();
-    for segment in segments(p, operands.reset, at.row).into_iter().rev() {
-        let entering = match (segment.state_enters(p), segment.chunk()) {
-            (true, Some(chunk)) => Some(&saved[chunk * size..(chunk + 1) * size]),
-            _ => None,
-        };
-        scratch.prepare::<FMA>(operands, p, at, segment, entering, dy, out, &mut sums);
-        scratch.inside::<FMA>(operands, p, at, segment);
-        let dtotal = scratch.between::<FMA>(
-            operands,
-            p,
-            at,
-            segment,
-            entering,
-            leaves_gradient.then_some(&mut dstate),
-        );
-        scratch.finish(operands, p, at, segment, dtotal, out, &mut sums);
-        // Now the gradient of the state before the segment.
-        leaves_gradient = entering.is_some();
-        if leaves_gradient {
-            scratch.enter::<FMA>(operands, p, at, segment, &mut dstate);
-        } else {
-            dstate.fill(0.0);
-        }
-    }
-    let task = at.row * p.nheads + at.head;
-    // SAFETY: this task alone writes this head of this row.
-    unsafe {
-        out.a.part(task, 1)[0] = sums.a;
-        if p.has_d {
-            out.d.part(task, 1)[0] = sums.d;
-        }
-        if p.has_dt_bias {
-            out.dt_bias.part(task, 1)[0] = sums.dt_bias;
-        }
-        if p.has_initial_state {
-            let out = out.initial_state.part(task * size, size);
-            transpose(&dstate, [d_state, width], width, out, d_state);
-        }
-    }
+pub(super) struct Sums {
+    pub(super) a: f32,
+    pub(super) d: f32,
+    pub(super) dt_bias: f32,
 }
 
 impl Scratch {
+    pub(super) fn new(p: &SsdProblem) -> Self {
+        Self {
+            decays: Decays::new(),
+            b_columns: vec![0.0; p.d_state * CHUNK],
+            x_columns: vec![0.0; p.headdim * CHUNK],
+            turned: vec![0.0; p.d_state * p.headdim],
+            mixing: vec![0.0; CHUNK * CHUNK],
+            dscores: vec![0.0; CHUNK * CHUNK],
+            ds: vec![0.0; CHUNK * p.headdim],
+            dx: vec![0.0; CHUNK * p.headdim],
+            lines: vec![0.0; CHUNK * p.headdim],
+            db: vec![0.0; CHUNK * p.d_state],
+            dc: vec![0.0; CHUNK * p.d_state],
+            grouped_lines: vec![0.0; CHUNK * p.d_state],
+            dcum: [0.0; CHUNK],
+            ddt: [0.0; CHUNK],
+        }
+    }
+
     /// Decays, scores and the gradient before the gate; writes the gradient of the gate.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "one inner call")]
-    fn prepare<const FMA: bool>(
+    pub(super) fn prepare<const FMA: bool>(
         &mut self,
         operands: &Operands<'_>,
         p: &SsdProblem,
@@ -282,7 +136,7 @@ impl Scratch {
 
     /// Through the products inside the segment; sets `dx`, `db`, `dc`, `ddt` and `dcum`.
     #[inline(always)]
-    fn inside<const FMA: bool>(
+    pub(super) fn inside<const FMA: bool>(
         &mut self,
         operands: &Operands<'_>,
         p: &SsdProblem,
@@ -367,7 +221,7 @@ impl Scratch {
     /// `dcum` and returns the gradient of `cum_last`. Scales `ds` by `from_start`, so that
     /// [`Scratch::enter`] can use it, and keeps `dx`'s share of the skip weight before that.
     #[inline(always)]
-    fn between<const FMA: bool>(
+    pub(super) fn between<const FMA: bool>(
         &mut self,
         operands: &Operands<'_>,
         p: &SsdProblem,
@@ -468,7 +322,7 @@ impl Scratch {
     /// Through the cumulative sums; writes everything that has a time axis.
     #[inline(always)]
     #[expect(clippy::too_many_arguments, reason = "one inner call")]
-    fn finish(
+    pub(super) fn finish(
         &mut self,
         operands: &Operands<'_>,
         p: &SsdProblem,
@@ -509,7 +363,7 @@ impl Scratch {
     /// `dstate` becomes the gradient of the state that enters:
     /// `whole dstate + sum over t of from_start_t C_t ds_t^T`, with `ds` scaled already.
     #[inline(always)]
-    fn enter<const FMA: bool>(
+    pub(super) fn enter<const FMA: bool>(
         &self,
         operands: &Operands<'_>,
         p: &SsdProblem,
