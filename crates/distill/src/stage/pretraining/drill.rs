@@ -1,10 +1,11 @@
 //! Recall tasks as longer conversations: every other pair of the list is asked for as well.
 //!
-//! One list then gives as many recalled values as it has pairs, so that recall is learnt from far fewer rows.
+//! One list then gives as many recalled values as it has pairs, so that recall is learnt from far fewer rows. Half of the
+//! further answers repeat the key before the value, which is a plain copy and learnt first.
 
 use eval::synthetic::{SyntheticTask, TaskKind};
 use model::{Message, Role};
-use rand::seq::SliceRandom;
+use rand::{Rng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
 use crate::data::Chat;

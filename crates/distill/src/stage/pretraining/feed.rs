@@ -36,15 +36,20 @@ pub struct FeedSource {
 
 impl FeedSource {
     /// Batch number `step`: a pure function of the source and the number.
+    ///
+    /// A batch holds tasks or dialogues, not both: the few answer tokens of a task would weigh little beside a dialogue's.
     pub fn batch(&self, step: usize) -> Batch {
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ 0xfeed);
         rng.set_stream(step as u64);
         let is_packed = rng.random_bool(self.data.packed_share);
+        let is_task = self.dialogues.is_empty() || rng.random_bool(self.data.task_share);
         let mix = self.mix(step);
-        let seq_len = self.data.seq_len;
         let mut index = 0;
-        let mut draw = |rng: &mut ChaCha8Rng| loop {
-            if self.dialogues.is_empty() || rng.random_bool(self.data.task_share) {
+        let mut draw = |rng: &mut ChaCha8Rng| {
+            if !is_task {
+                return self.dialogues[rng.random_range(0..self.dialogues.len())].clone();
+            }
+            loop {
                 // No task is drawn twice: every step has its own range of numbers.
                 let task = task(self.seed, ((step as u64) << 16) | index, &mix);
                 index += 1;
@@ -52,55 +57,73 @@ impl FeedSource {
                     true => drill(&task, rng).unwrap_or_else(|| Chat::from_task(&task)),
                     false => Chat::from_task(&task),
                 };
-                let example = chat.encode(&self.tokenizer, &self.template);
-                // The template's tokens are in the tokenizer, so encoding cannot fail; a task that is too long is drawn anew.
-                if let Ok(example) = example
-                    && example.ids.len() <= seq_len
-                {
+                // The template's tokens are in the tokenizer, so encoding cannot fail; a task that is too long is drawn
+                // anew.
+                let example = chat.encode(&self.tokenizer, &self.template).ok();
+                if let Some(example) = example.filter(|it| it.ids.len() <= self.data.seq_len) {
                     return example;
                 }
-            } else {
-                return self.dialogues[rng.random_range(0..self.dialogues.len())].clone();
             }
         };
-        let mut rows: Vec<Example> = Vec::new();
-        if is_packed {
-            let mut next = draw(&mut rng);
-            while rows.len() < (self.tokens_per_batch / seq_len).max(1) {
-                let mut row = Example {
-                    ids: Vec::new(),
-                    targets: Vec::new(),
-                };
-                while row.ids.len() + next.ids.len() <= seq_len {
-                    row.ids.append(&mut next.ids);
-                    row.targets.append(&mut next.targets);
-                    next = draw(&mut rng);
-                }
-                rows.push(row);
+        let rows = match is_packed {
+            true => self.packed_rows(&mut rng, &mut draw),
+            false => self.alike_rows(&mut rng, &mut draw),
+        };
+        Batch::new(&rows, self.data.seq_len)
+    }
+
+    /// Rows of conversations joined up to `seq_len`, so that late positions are trained too.
+    fn packed_rows(
+        &self,
+        rng: &mut ChaCha8Rng,
+        draw: &mut impl FnMut(&mut ChaCha8Rng) -> Example,
+    ) -> Vec<Example> {
+        let seq_len = self.data.seq_len;
+        let mut next = draw(rng);
+        let mut rows = Vec::new();
+        while rows.len() < (self.tokens_per_batch / seq_len).max(1) {
+            let mut row = Example {
+                ids: Vec::new(),
+                targets: Vec::new(),
+            };
+            while row.ids.len() + next.ids.len() <= seq_len {
+                row.ids.append(&mut next.ids);
+                row.targets.append(&mut next.targets);
+                next = draw(rng);
             }
-        } else {
-            // Rows of like length: draw twice as many, sort, take a run of neighbours.
-            let mut pool: Vec<Example> = Vec::new();
-            let mut total = 0;
-            while total < 2 * self.tokens_per_batch {
-                let example = draw(&mut rng);
-                total += example.ids.len();
-                pool.push(example);
-            }
-            pool.sort_by_key(|example| example.ids.len());
-            let start = rng.random_range(0..pool.len());
-            let mut longest = 0;
-            for offset in 0..pool.len() {
-                let example = &pool[(start + offset) % pool.len()];
-                let wraps = start + offset == pool.len();
-                longest = longest.max(example.ids.len()).next_multiple_of(16);
-                if wraps || longest * (rows.len() + 1) > self.tokens_per_batch {
-                    break;
-                }
-                rows.push(example.clone());
-            }
+            rows.push(row);
         }
-        Batch::new(&rows, seq_len)
+        rows
+    }
+
+    /// One conversation a row, all of like length: twice as many are drawn and sorted, and a run of neighbours is taken.
+    fn alike_rows(
+        &self,
+        rng: &mut ChaCha8Rng,
+        draw: &mut impl FnMut(&mut ChaCha8Rng) -> Example,
+    ) -> Vec<Example> {
+        let mut pool: Vec<Example> = Vec::new();
+        let mut total = 0;
+        while total < 2 * self.tokens_per_batch {
+            let example = draw(rng);
+            total += example.ids.len();
+            pool.push(example);
+        }
+        pool.sort_by_key(|example| example.ids.len());
+        let padded = |example: &Example| example.ids.len().next_multiple_of(16);
+        // The run starts early enough to fill the batch with the longest of them.
+        let fewest = pool
+            .last()
+            .map_or(1, |last| self.tokens_per_batch / padded(last).max(1));
+        let start = rng.random_range(0..=pool.len().saturating_sub(fewest.max(1)));
+        let mut rows = Vec::new();
+        for example in pool.drain(start..) {
+            if !rows.is_empty() && padded(&example) * (rows.len() + 1) > self.tokens_per_batch {
+                break;
+            }
+            rows.push(example);
+        }
+        rows
     }
 
     fn mix(&self, step: usize) -> TaskMix {

@@ -53,7 +53,7 @@ pub struct ModelTable {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainData {
-    /// Share of conversations that are freshly drawn synthetic tasks.
+    /// Share of batches that hold freshly drawn synthetic tasks; the others hold dialogues.
     pub task_share: f64,
     /// Share of recall tasks that ask for every pair of their list, turn after turn.
     pub drill_share: f64,
