@@ -140,6 +140,10 @@ fn missing_files_are_named() {
         "no/out.safetensors",
     ];
     assert_fails(dir, &no_folder, 1, &["`no`"]);
+    let a_folder = [
+        "forward", "--model", "teacher", "--tokens", "ids.json", "--output", "teacher",
+    ];
+    assert_fails(dir, &a_folder, 1, &["`teacher`", "a folder", "a file"]);
 }
 
 #[test]

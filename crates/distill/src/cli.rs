@@ -274,6 +274,53 @@ pub struct EvalArgs {
 pub enum EvalCommand {
     /// Perplexity on a text, in disjoint windows
     Perplexity(PerplexityArgs),
+    /// Exact answers to drawn chat tasks: recall, copying, look-up
+    Tasks(TasksArgs),
+    /// Tokens a second of prefill and decoding at batch 1, and the size of the decode state
+    Speed(SpeedArgs),
+}
+
+/// Arguments of `eval tasks`.
+#[derive(Debug, Args)]
+pub struct TasksArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Tasks of each kind and length
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = positive)]
+    pub count: usize,
+    /// Pairs, words or facts of a task, as a list
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8], value_parser = pairs)]
+    pub pairs: Vec<usize>,
+    /// Seed of the tasks; they are never trained on
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Tasks decoded together
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub batch: usize,
+    /// Show each task with the reply, after the table
+    #[arg(long)]
+    pub replies: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval speed`.
+#[derive(Debug, Args)]
+pub struct SpeedArgs {
+    /// GGUF file, Hugging Face directory or checkpoint
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub decode_tokens: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `eval perplexity`.
@@ -331,6 +378,13 @@ fn positive(text: &str) -> Result<usize, String> {
 
 fn window(text: &str) -> Result<usize, String> {
     at_least(text, 2)
+}
+
+fn pairs(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(number) if (2..=32).contains(&number) => Ok(number),
+        _ => Err("expected whole numbers from 2 to 32".into()),
+    }
 }
 
 fn at_least(text: &str, least: usize) -> Result<usize, String> {

@@ -20,7 +20,7 @@ use crate::error::DistillError;
 /// # Errors
 /// An unreadable model or token file, ids outside the vocabulary, an output that cannot be written.
 pub fn run(args: ForwardArgs, device: &Device) -> anyhow::Result<Outcome> {
-    check_parent(&args.output)?;
+    check_output(&args.output)?;
     let model = load::<InnerBackend>(&args.model, device)?.model;
     let vocab_size = model.config().llama.vocab_size;
     let rows = read_token_rows(&args.tokens, vocab_size)?;
@@ -44,8 +44,15 @@ pub fn run(args: ForwardArgs, device: &Device) -> anyhow::Result<Outcome> {
     Ok(Outcome::Done)
 }
 
-/// Finds a missing folder before minutes of work, not after.
-fn check_parent(output: &Path) -> Result<(), DistillError> {
+/// Finds a path that cannot be written before minutes of work, not after.
+fn check_output(output: &Path) -> Result<(), DistillError> {
+    if output.is_dir() {
+        return Err(DistillError::Malformed {
+            path: output.into(),
+            found: "a folder".into(),
+            expected: "the path of a file to write, such as `out.safetensors`".into(),
+        });
+    }
     let folder = match output.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),

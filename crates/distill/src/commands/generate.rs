@@ -133,3 +133,37 @@ impl<'a> TextStream<'a> {
         text.get(self.written..).unwrap_or_default().to_owned()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn streamed_text_equals_decoded_text_and_never_splits_a_character() {
+        // Without merges every byte is a token, so each character beyond ASCII comes in pieces.
+        let tokenizer = Tokenizer::train_bpe([""], 256, &[]).unwrap();
+        let text = "na\u{ef}ve \u{1f44d}\u{1f3fd} \u{65e5}\u{672c}  end";
+        let mut stream = TextStream::new(&tokenizer);
+        let mut written = String::new();
+        for token in tokenizer.encode(text) {
+            let piece = stream.push(token).unwrap_or_default();
+            assert!(!piece.contains('\u{fffd}'), "{piece:?} after {written:?}");
+            written += &piece;
+        }
+        written += &stream.rest();
+        assert_eq!(written, text);
+    }
+
+    #[test]
+    fn bytes_that_never_become_a_character_are_written_at_last() {
+        let tokenizer = Tokenizer::train_bpe([""], 256, &[]).unwrap();
+        let ids = tokenizer.encode("\u{1f44d}");
+        let mut stream = TextStream::new(&tokenizer);
+        let mut written = String::new();
+        for token in ids[..3].iter().chain(&tokenizer.encode("ok")) {
+            written += &stream.push(*token).unwrap_or_default();
+        }
+        assert!(written.ends_with("ok"), "{written:?}");
+        assert!(written.contains('\u{fffd}'));
+    }
+}
