@@ -191,7 +191,12 @@ pub fn windows<B: SsmBackend>(
     check_ids(ids, model.config().llama.vocab_size)?;
     let mut windows = Vec::new();
     let (full, rest) = ids.split_at(ids.len() / window * window);
-    let rows = (FORWARD_TOKENS / window).max(1);
+    // A long window runs alone: its pieces come in the order of its targets.
+    let rows = if window > PIECE_TOKENS {
+        1
+    } else {
+        FORWARD_TOKENS / window
+    };
     for batch in full
         .chunks(rows * window)
         .chain([rest])
@@ -224,7 +229,7 @@ fn score_rows<B: SsmBackend>(
         let hidden = model.hidden(tokens).narrow(1, 0, seq - 1);
         return token_nlls(model, hidden.reshape([rows * (seq - 1), d_model]), &targets);
     }
-    // Windows of this length come one at a time, so pieces stay in the order of the targets.
+    debug_assert_eq!(rows, 1, "pieces of several rows would interleave");
     let mut nlls = Vec::with_capacity(targets.len());
     let mut cache = model.new_cache(rows, seq);
     let mut from = 0;

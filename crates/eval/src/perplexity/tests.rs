@@ -116,13 +116,21 @@ fn windows_run_alone_and_skip_their_first_token() {
 }
 
 #[test]
-fn a_long_window_in_pieces_equals_one_pass() {
+fn long_windows_in_pieces_equal_one_pass() {
     let model = tiny();
-    let ids = ids(PIECE_TOKENS + 130);
-    let got = windows(&model, &ids, 8192, |_| ()).unwrap().total();
-    let expected = reference(&model, &ids);
-    assert_eq!(got.scored_tokens, expected.len());
-    assert!((got.mean() - expected.iter().sum::<f64>() / expected.len() as f64).abs() < 1e-5);
+    let window = PIECE_TOKENS + 130;
+    let ids = ids(2 * window + 40);
+    let got = windows(&model, &ids, window, |_| ()).unwrap();
+    assert_eq!(got.windows.len(), 3);
+    for (nll, window) in got.windows.iter().zip(ids.chunks(window)) {
+        let expected = reference(&model, window);
+        assert_eq!(nll.scored_tokens, expected.len());
+        let expected = expected.iter().sum::<f64>() / expected.len() as f64;
+        assert!(
+            (nll.mean() - expected).abs() < 1e-5,
+            "{nll:?} against {expected}"
+        );
+    }
 }
 
 #[test]
