@@ -28,11 +28,15 @@ pub(super) fn drill(task: &SyntheticTask, rng: &mut ChaCha8Rng) -> Option<Chat> 
     others.shuffle(rng);
     let mut messages = Chat::from_task(task).messages;
     for (key, other) in others {
-        messages.push(Message::new(Role::User, question.replacen(asked, key, 1)));
-        messages.push(Message::new(
-            Role::Assistant,
-            task.answer.replacen(value, other, 1),
-        ));
+        let (question, answer) = if rng.random_bool(0.5) {
+            let question = question.replacen(asked, key, 1);
+            (question, task.answer.replacen(value, other, 1))
+        } else {
+            let question = format!("Say the pair of {key}.");
+            (question, format!("The pair is {key}: {other}."))
+        };
+        messages.push(Message::new(Role::User, question));
+        messages.push(Message::new(Role::Assistant, answer));
     }
     Some(Chat {
         id: task.prompt.clone(),
@@ -58,7 +62,7 @@ mod tests {
             for turn in chat.messages.chunks(2) {
                 let question = turn[0].content.rsplit(". ").next().expect("a question");
                 let key = question
-                    .trim_end_matches('?')
+                    .trim_end_matches(['?', '.'])
                     .rsplit(' ')
                     .next()
                     .expect("a key");
