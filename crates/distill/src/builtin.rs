@@ -14,6 +14,21 @@ type Files = &'static [(&'static str, &'static [u8])];
 /// The folder `assets/tiny`; empty in a build without it.
 const FILES: Files = &[];
 
+/// How paths call the embedded teacher.
+pub const NAME: &str = "builtin:tiny";
+
+/// Loads the model at `path`, or the embedded one if it is [`NAME`].
+///
+/// # Errors
+/// As [`model::load`](fn@model::load), or [`load`].
+pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Result<LoadedModel<B>> {
+    if path.as_os_str() == NAME {
+        load(device)
+    } else {
+        Ok(model::load(path, device)?)
+    }
+}
+
 /// Loads the embedded teacher.
 ///
 /// # Errors

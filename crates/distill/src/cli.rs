@@ -137,7 +137,7 @@ pub struct PretrainArgs {
 /// Arguments of `generate-data`.
 #[derive(Debug, Args)]
 pub struct GenerateDataArgs {
-    /// Model that writes: GGUF file, Hugging Face directory or checkpoint
+    /// Model that writes: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// File to write, one JSON object a line; gzip if the name ends in `.gz`
@@ -175,7 +175,7 @@ pub struct GenerateDataArgs {
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
-    /// Model to convert: GGUF file, Hugging Face directory or checkpoint
+    /// Model to convert: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Folder for the hybrid; must not exist yet
@@ -215,7 +215,7 @@ pub struct ConvertArgs {
 /// Arguments of `generate`.
 #[derive(Debug, Args)]
 pub struct GenerateArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Text to answer [default: read from stdin]
@@ -247,7 +247,7 @@ pub struct GenerateArgs {
 /// Arguments of `forward`.
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Token ids as JSON `[[...], ...]`, rows of one length
@@ -283,7 +283,7 @@ pub enum EvalCommand {
 /// Arguments of `eval tasks`.
 #[derive(Debug, Args)]
 pub struct TasksArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Tasks of each kind and length
@@ -309,7 +309,7 @@ pub struct TasksArgs {
 /// Arguments of `eval speed`.
 #[derive(Debug, Args)]
 pub struct SpeedArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// Tokens of the prompt
@@ -326,7 +326,7 @@ pub struct SpeedArgs {
 /// Arguments of `eval perplexity`.
 #[derive(Debug, Args)]
 pub struct PerplexityArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(long, value_name = "PATH")]
     pub model: PathBuf,
     /// What to score
@@ -361,7 +361,7 @@ pub struct PerplexitySource {
 /// Arguments of `inspect`.
 #[derive(Debug, Args)]
 pub struct InspectArgs {
-    /// GGUF file, Hugging Face directory or checkpoint
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
     #[arg(value_name = "PATH")]
     pub model: PathBuf,
     /// List every tensor with its shape

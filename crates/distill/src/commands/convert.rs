@@ -4,6 +4,7 @@ use model::load::{self, CheckpointMeta, SavePrecision};
 use model::{GqaRepeat, InitFrom, LayerPlan, Layout, MixerKind, SsmConfig};
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::cli::{ConvertArgs, GqaRepeatArg, InitArg, LayoutArg, MixerArg};
 use crate::commands::Outcome;
 use crate::error::DistillError;
@@ -16,7 +17,7 @@ pub fn run(args: ConvertArgs, device: &Device) -> anyhow::Result<Outcome> {
     if args.out.exists() {
         return Err(DistillError::OutputExists { path: args.out }.into());
     }
-    let loaded = load::load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let teacher = loaded.model;
     let layout = match args.layout {
         LayoutArg::Interleaved => Layout::Interleaved,

@@ -6,10 +6,11 @@ use eval::perplexity;
 use eval::report::{Cell, Table};
 use eval::speed::{self, SpeedOptions};
 use eval::synthetic::{self, SyntheticTask, TaskKind, TaskMix};
-use model::{Tokenizer, load};
+use model::Tokenizer;
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::cli::{EvalArgs, EvalCommand, PerplexityArgs, SpeedArgs, TasksArgs};
 use crate::commands::Outcome;
 use crate::data::brown::brown_text;
@@ -35,7 +36,7 @@ fn run_perplexity(args: PerplexityArgs, device: &Device) -> anyhow::Result<Outco
         (None, Some(folder)) => Some(brown_text(folder)?),
         (None, None) => None,
     };
-    let loaded = load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let mut ids = match (&text, &args.source.tokens) {
         (Some(text), _) => {
             let tokenizer = loaded
@@ -117,7 +118,7 @@ fn encode_start(tokenizer: &Tokenizer, text: &str, max_tokens: Option<usize>) ->
 }
 
 fn run_tasks(args: TasksArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let loaded = load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let tokenizer = loaded
         .tokenizer
         .as_ref()
@@ -177,7 +178,7 @@ fn run_tasks(args: TasksArgs, device: &Device) -> anyhow::Result<Outcome> {
 }
 
 fn run_speed(args: SpeedArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let loaded = load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let options = SpeedOptions {
         prompt_tokens: args.prompt_tokens,
         decode_tokens: args.decode_tokens,

@@ -4,10 +4,11 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
-use model::{HybridModel, load};
+use model::HybridModel;
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::checkpoint::write_atomically_with;
 use crate::cli::ForwardArgs;
 use crate::commands::Outcome;
@@ -21,7 +22,7 @@ use crate::error::DistillError;
 /// An unreadable model or token file, ids outside the vocabulary, an output that cannot be written.
 pub fn run(args: ForwardArgs, device: &Device) -> anyhow::Result<Outcome> {
     check_output(&args.output)?;
-    let model = load::<InnerBackend>(&args.model, device)?.model;
+    let model = load_path::<InnerBackend>(&args.model, device)?.model;
     let vocab_size = model.config().llama.vocab_size;
     let rows = read_token_rows(&args.tokens, vocab_size)?;
     let steps = match &args.steps {

@@ -4,9 +4,10 @@ use std::ops::ControlFlow;
 
 use anyhow::Context;
 use model::decode::Sampling;
-use model::{ChatTemplate, Message, Tokenizer, load};
+use model::{ChatTemplate, Message, Tokenizer};
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::cli::GenerateArgs;
 use crate::commands::Outcome;
 use crate::error::DistillError;
@@ -26,7 +27,7 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
             text
         }
     };
-    let loaded = load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let tokenizer = loaded
         .tokenizer
         .as_ref()

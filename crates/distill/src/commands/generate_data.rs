@@ -11,6 +11,7 @@ use model::{ChatTemplate, Message};
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::cli::GenerateDataArgs;
 use crate::commands::Outcome;
 use crate::data::jsonl::Writer;
@@ -25,7 +26,7 @@ const BATCHES_SORTED_TOGETHER: usize = 8;
 /// When the model cannot be loaded, has no chat template, or the disk refuses.
 pub fn run(args: GenerateDataArgs, device: &Device) -> anyhow::Result<Outcome> {
     let started = Instant::now();
-    let loaded = model::load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let (teacher, teacher_sha256) = (loaded.model, loaded.sha256);
     let tokenizer = loaded
         .tokenizer

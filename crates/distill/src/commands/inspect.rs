@@ -4,10 +4,11 @@ use std::io::Write;
 
 use eval::report::{Cell, Table};
 use eval::speed::STATE_CONTEXT;
-use model::{HybridConfig, MixerKind, decode_state_bytes, load};
+use model::{HybridConfig, MixerKind, decode_state_bytes};
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
 use crate::cli::InspectArgs;
 use crate::commands::Outcome;
 
@@ -29,7 +30,7 @@ impl TensorRow {
 /// # Errors
 /// An unreadable model.
 pub fn run(args: InspectArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let loaded = load::<InnerBackend>(&args.model, device)?;
+    let loaded = load_path::<InnerBackend>(&args.model, device)?;
     let config = loaded.model.config().clone();
     let tensors: Vec<TensorRow> = loaded
         .model
