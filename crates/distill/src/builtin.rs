@@ -41,8 +41,15 @@ pub fn load<B: SsmBackend>(device: &B::Device) -> anyhow::Result<LoadedModel<B>>
         }
         .into());
     }
+    load_files(FILES, device).context("the embedded teacher")
+}
+
+fn load_files<B: SsmBackend>(
+    files: &[(&str, &[u8])],
+    device: &B::Device,
+) -> anyhow::Result<LoadedModel<B>> {
     let folder = TemporaryFolder::new()?;
-    for (name, bytes) in FILES {
+    for (name, bytes) in files {
         let path = folder.0.join(name);
         std::fs::write(&path, bytes).map_err(|source| DistillError::Io {
             action: "write",
@@ -50,7 +57,7 @@ pub fn load<B: SsmBackend>(device: &B::Device) -> anyhow::Result<LoadedModel<B>>
             source,
         })?;
     }
-    model::load(&folder.0, device).context("the embedded teacher")
+    Ok(model::load(&folder.0, device)?)
 }
 
 /// A folder of this process alone, removed with the value: the loaders read folders.
@@ -80,4 +87,50 @@ fn make_dir(path: &Path) -> Result<(), DistillError> {
         path: path.into(),
         source,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use model::load::{CheckpointMeta, SavePrecision};
+    use model::{HybridConfig, HybridModel, LlamaConfig};
+
+    use super::*;
+
+    #[test]
+    fn embedded_files_load_as_a_folder_does() {
+        let llama = LlamaConfig {
+            d_model: 8,
+            n_layers: 1,
+            n_heads: 2,
+            n_kv_heads: 1,
+            head_dim: 4,
+            intermediate_size: 8,
+            vocab_size: 10,
+            rope_theta: 1e4,
+            rope_scaling: None,
+            rms_norm_eps: 1e-5,
+            tie_word_embeddings: true,
+            max_position_embeddings: 16,
+            bos_token_id: None,
+            eos_token_ids: vec![],
+        };
+        let device = Default::default();
+        let model = HybridModel::<Flex>::init(&HybridConfig::teacher(llama), &device);
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("model");
+        let meta = CheckpointMeta::default();
+        model::load::save(&model, None, &folder, &meta, SavePrecision::F32).unwrap();
+        let read = |name: &str| std::fs::read(folder.join(name)).unwrap();
+        let (config, weights) = (read("config.json"), read("model.safetensors"));
+        let files = [
+            ("config.json", config.as_slice()),
+            ("model.safetensors", weights.as_slice()),
+        ];
+        let loaded = load_files::<Flex>(&files, &device).unwrap();
+        assert_eq!(loaded.model.config(), model.config());
+
+        let error = load_files::<Flex>(&files[..1], &device).unwrap_err();
+        assert!(error.to_string().contains("safetensors"), "{error}");
+    }
 }
