@@ -184,3 +184,62 @@ fn perplexity_of_the_fixture_teacher_is_that_of_its_loss() {
     );
     assert_eq!(report["scored_tokens"], 72);
 }
+
+/// Perplexity of Brown's first 512 tokens under SmolLM2, through the verb, with the reference value beside the ids.
+#[test]
+#[expect(clippy::print_stderr, reason = "a skipped test must say so")]
+fn perplexity_of_smollm2_is_that_of_the_reference() {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let fixture = |name: &str| -> serde_json::Value {
+        let path = workspace.join("tests/fixtures/smollm2").join(name);
+        serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+    };
+    // Asked for by name, a missing file is a failure, not a skip.
+    let model = match std::env::var_os("SERPENTINE_SMOLLM2_GGUF") {
+        Some(path) => path.into(),
+        None => workspace.join("data/SmolLM2-135M-Instruct.Q4_1.gguf"),
+    };
+    if !model.exists() && std::env::var_os("SERPENTINE_SMOLLM2_GGUF").is_none() {
+        eprintln!("skipped: needs the weights, see tests/fixtures/smollm2/README.md");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let tokens = dir.path().join("ids.json");
+    std::fs::write(
+        &tokens,
+        serde_json::json!([fixture("brown_first_512.json")["ids"]]).to_string(),
+    )
+    .unwrap();
+    let expected = fixture("ppl_brown.json")["first_512"]["mean_nll"]
+        .as_f64()
+        .unwrap();
+
+    let mut sources = vec![["--tokens".into(), tokens.into_os_string()]];
+    match std::env::var_os("SERPENTINE_BROWN") {
+        Some(folder) => sources.push(["--brown".into(), folder]),
+        None => eprintln!("skipped: joining the corpus needs `SERPENTINE_BROWN`"),
+    }
+    for source in sources {
+        let mut arguments: Vec<std::ffi::OsString> = [
+            "eval",
+            "perplexity",
+            "--window",
+            "512",
+            "--max-tokens",
+            "512",
+            "--json",
+            "--model",
+        ]
+        .map(Into::into)
+        .into();
+        arguments.push(model.clone().into_os_string());
+        arguments.extend(source.clone());
+        let report: serde_json::Value = serde_json::from_slice(&distill(arguments)).unwrap();
+        let mean_nll = report["mean_nll"].as_f64().unwrap();
+        // 1e-4 of the mean is 0.01 % of the perplexity.
+        assert!(
+            (mean_nll - expected).abs() < 1e-4,
+            "{source:?}: {mean_nll}, expected {expected}"
+        );
+    }
+}
