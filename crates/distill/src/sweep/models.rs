@@ -8,7 +8,6 @@ use model::load::{CheckpointMeta, SavePrecision};
 use model::{HybridConfig, HybridModel, LayerPlan, SsmConfig, decode_state_bytes};
 
 use super::{Teacher, Workshop};
-use crate::checkpoint::file_sha256;
 use crate::data::Datasets;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
@@ -197,7 +196,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 
     fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String> {
-        Ok(file_sha256(&folder.join("model.safetensors"))?)
+        Ok(model::load::folder_sha256(folder)?)
     }
 
     fn load(&mut self, folder: &Path) -> anyhow::Result<HybridModel<B>> {

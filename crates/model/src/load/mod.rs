@@ -118,7 +118,7 @@ fn load_folder<B: SsmBackend>(
 ) -> Result<LoadedModel<B>, ModelError> {
     let (config, meta) = folder_config(folder)?;
     let files = shards::weight_files(folder)?;
-    let mut tensors = shards::read(&files)?;
+    let (mut tensors, sha256) = shards::read(&files)?;
     if config.llama.tie_word_embeddings {
         // Some exporters write the tied head as well.
         tensors.retain(|(key, _)| key != "lm_head.weight");
@@ -139,7 +139,7 @@ fn load_folder<B: SsmBackend>(
         model,
         tokenizer,
         format,
-        sha256: hash_files(&files)?,
+        sha256,
         meta,
     })
 }
@@ -168,11 +168,13 @@ fn hash_files(paths: &[PathBuf]) -> Result<String, ModelError> {
         let mut file = std::fs::File::open(path).map_err(ModelError::io(path))?;
         std::io::copy(&mut file, &mut hash).map_err(ModelError::io(path))?;
     }
-    Ok(hash
-        .finalize()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(hex(hash))
+}
+
+/// The finished hash in hexadecimal digits.
+fn hex(hash: Sha256) -> String {
+    let bytes = hash.finalize();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

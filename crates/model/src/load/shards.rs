@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
+use sha2::{Digest, Sha256};
 
 use crate::error::ModelError;
 
@@ -70,11 +71,13 @@ fn shard_files(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> 
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// All tensors of the files as f32, in order of name within a file.
-pub(super) fn read(files: &[PathBuf]) -> Result<Vec<(String, TensorData)>, ModelError> {
+/// All tensors of the files as f32, in order of name within a file, and the SHA-256 of the bytes they came from.
+pub(super) fn read(files: &[PathBuf]) -> Result<(Vec<(String, TensorData)>, String), ModelError> {
+    let mut hash = Sha256::new();
     let mut tensors = Vec::new();
     for path in files {
         let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+        hash.update(&bytes);
         check_length(path, &bytes)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|source| ModelError::Malformed {
             path: path.clone(),
@@ -94,7 +97,7 @@ pub(super) fn read(files: &[PathBuf]) -> Result<Vec<(String, TensorData)>, Model
             tensors.push((key, TensorData::new(values, view.shape().to_vec())));
         }
     }
-    Ok(tensors)
+    Ok((tensors, super::hex(hash)))
 }
 
 /// Says in bytes how a file is cut short, which the header parser does not.

@@ -82,9 +82,7 @@ impl Workshop for Fake {
     }
 
     fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String> {
-        Ok(crate::checkpoint::file_sha256(
-            &folder.join("model.safetensors"),
-        )?)
+        Ok(model::load::folder_sha256(folder)?)
     }
 
     fn load(&mut self, folder: &Path) -> anyhow::Result<Words> {
