@@ -4,6 +4,7 @@ mod kv_cache;
 mod ssm_state;
 
 pub use kv_cache::KvCache;
+pub(crate) use kv_cache::visible;
 pub use ssm_state::{Mamba1State, Mamba2State};
 
 use burn::tensor::{Tensor, backend::Backend};

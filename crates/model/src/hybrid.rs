@@ -176,7 +176,7 @@ impl<B: SsmBackend> HybridModel<B> {
         if self.config.attn_layers.is_empty() {
             return None;
         }
-        let past = cache.as_ref().map_or(0, |cache| cache.len());
+        let past = cache.as_ref().map(|cache| cache.len());
         let rotary = match cache {
             Some(cache) => cache.rotary(&self.frequencies, seq, device),
             None => Rotary::new(&self.frequencies, 0, seq, device),

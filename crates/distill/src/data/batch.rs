@@ -47,18 +47,29 @@ pub struct Batch {
 /// Batch lengths are rounded up to this, so that a GPU meets few distinct shapes.
 const SEQ_GRID: usize = 16;
 
+/// Padded length of a batch, tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowLength {
+    /// The longest example, rounded up to 16, but not beyond the limit.
+    UpTo(usize),
+    /// Always the same: one set of shapes to compile and tune on a GPU.
+    Exactly(usize),
+}
+
 impl Batch {
-    /// Pads `examples` to the longest of them, rounded up to 16, but not beyond `seq_limit` tokens.
-    pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, seq_limit: usize) -> Self {
+    /// Pads `examples` to `length`, or to the longest of them where that is longer.
+    pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, length: RowLength) -> Self {
         let examples: Vec<_> = examples.into_iter().collect();
         let longest = examples
             .iter()
             .map(|example| example.ids.len())
             .max()
             .unwrap_or(0);
-        let seq = longest
-            .next_multiple_of(SEQ_GRID)
-            .min(seq_limit.max(longest));
+        let seq = match length {
+            RowLength::UpTo(limit) => longest.next_multiple_of(SEQ_GRID).min(limit),
+            RowLength::Exactly(seq) => seq,
+        }
+        .max(longest);
         let mut batch = Self {
             seq,
             tokens: vec![0; seq * examples.len()],
@@ -186,7 +197,7 @@ mod tests {
     #[test]
     fn rows_are_padded_on_the_right_without_targets() {
         let (short, long) = (example(3), example(5));
-        let batch = Batch::new([&short, &long], 5);
+        let batch = Batch::new([&short, &long], RowLength::UpTo(5));
         assert_eq!((batch.rows(), batch.seq(), batch.real_tokens()), (2, 5, 8));
         assert_eq!(
             (0..5).map(|t| batch.token(0, t)).collect::<Vec<_>>(),
@@ -197,7 +208,11 @@ mod tests {
             [false, false, true, false, false]
         );
         assert_eq!(batch.target_count(), 1 + 3);
-        assert_eq!(Batch::new([&short, &long], 64).seq(), 16);
+        assert_eq!(Batch::new([&short, &long], RowLength::UpTo(64)).seq(), 16);
+        assert_eq!(
+            Batch::new([&short, &long], RowLength::Exactly(64)).seq(),
+            64
+        );
     }
 
     #[test]

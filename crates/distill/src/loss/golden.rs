@@ -14,7 +14,7 @@ use super::{
     Denominators, Targets, distillation, distillation_loss, dpo_loss, kl_per_row,
     sequence_log_probs,
 };
-use crate::data::{Batch, Example};
+use crate::data::{Batch, Example, RowLength};
 use crate::recipe::{KlMask, KlReduction, LossPlan};
 
 const STUDENTS: [&str; 3] = ["hybrid_mamba1", "hybrid_mamba2", "pure_mamba2"];
@@ -119,7 +119,7 @@ fn batch(ids: &(Vec<usize>, Vec<f64>), labels: &(Vec<usize>, Vec<f64>)) -> Batch
             targets: labels.iter().map(|label| *label >= 0.0).collect(),
         })
         .collect();
-    Batch::new(&examples, seq)
+    Batch::new(&examples, RowLength::UpTo(seq))
 }
 
 fn plan(kl_reduction: KlReduction, kl_mask: KlMask) -> LossPlan {

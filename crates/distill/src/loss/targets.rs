@@ -7,8 +7,13 @@ use super::RowIndex;
 use crate::data::Batch;
 use crate::recipe::{KlMask, KlReduction, LossPlan};
 
-/// Row counts are rounded up to this, so that a GPU meets few distinct shapes.
+/// Least step of the row counts.
 const ROW_GRID: usize = 64;
+
+/// Row counts are rounded up so that a GPU meets few distinct shapes: to 64 or to a sixteenth of the next power of two.
+fn padded_count(rows: usize) -> usize {
+    rows.next_multiple_of((rows.next_power_of_two() / 16).max(ROW_GRID))
+}
 
 /// Positions at which a batch is scored.
 ///
@@ -106,7 +111,7 @@ impl Targets {
             }
         }
         // Fill the grid with positions of weight 0.
-        let missing = taken.len().next_multiple_of(ROW_GRID) - taken.len();
+        let missing = padded_count(taken.len()) - taken.len();
         for (position, row) in spare.into_iter().take(missing) {
             taken.push(position);
             targets.labels.push(0);

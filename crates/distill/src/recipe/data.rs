@@ -3,6 +3,17 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+/// What the rows of a batch are padded to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PadTo {
+    /// The longest sequence of the batch: least work.
+    #[default]
+    Longest,
+    /// `seq_len`: one set of shapes, so that a GPU compiles and tunes once.
+    SeqLen,
+}
+
 /// `[data]`: either `source`, or files.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +31,8 @@ pub struct DataTable {
     pub preferences: Vec<PathBuf>,
     /// Longest sequence, tokens.
     pub seq_len: usize,
+    /// What batches are padded to: `longest` sequence of the batch (default), or `seq-len`.
+    pub pad_to: Option<PadTo>,
     /// Prompts that the teacher answers before stage 1 (0).
     pub pseudo_labels: Option<usize>,
     /// Most tokens of such an answer (128).

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DistillError;
 
-pub use data::{DataTable, EvalTable};
+pub use data::{DataTable, EvalTable, PadTo};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
 pub use plan::{

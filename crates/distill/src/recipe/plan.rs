@@ -3,7 +3,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GqaRepeat, InitFrom, Layout, MixerKind, StagePlan};
+use super::{GqaRepeat, InitFrom, Layout, MixerKind, PadTo, StagePlan};
+use crate::data::RowLength;
 
 /// Where the teacher comes from.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -40,6 +41,9 @@ pub struct DataPlan {
     pub source: DataSource,
     /// Longest sequence, tokens.
     pub seq_len: usize,
+    /// What batches are padded to.
+    #[serde(default)]
+    pub pad_to: PadTo,
     /// Prompts that the teacher answers before stage 1.
     pub pseudo_labels: usize,
     /// Most tokens of such an answer.
@@ -48,6 +52,16 @@ pub struct DataPlan {
     pub pseudo_label_temperature: f64,
     /// Share of the examples kept for evaluation.
     pub eval_share: f64,
+}
+
+impl DataPlan {
+    /// Padded length of batches.
+    pub fn row_length(&self) -> RowLength {
+        match self.pad_to {
+            PadTo::Longest => RowLength::UpTo(self.seq_len),
+            PadTo::SeqLen => RowLength::Exactly(self.seq_len),
+        }
+    }
 }
 
 /// What is measured after each stage.

@@ -7,7 +7,7 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, Example};
+use crate::data::{Batch, Example, RowLength};
 use crate::loss::{Denominators, distillation_loss};
 use crate::recipe::LossPlan;
 use crate::trainer::{MicroStep, StepReport};
@@ -17,7 +17,7 @@ pub(super) struct Conversations<'a, B: SsmBackend> {
     pub examples: &'a [Example],
     pub teacher: &'a HybridModel<B>,
     pub loss: LossPlan,
-    pub seq_len: usize,
+    pub length: RowLength,
     pub device: &'a B::Device,
 }
 
@@ -35,7 +35,7 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
         let batch = |indices: &Vec<usize>| {
             Batch::new(
                 indices.iter().map(|index| &self.examples[*index]),
-                self.seq_len,
+                self.length,
             )
         };
         micro_batches.iter().map(batch).collect()
@@ -88,7 +88,7 @@ pub(super) fn run<B: SsmBackend>(
         examples: &context.data.distillation,
         teacher: context.teacher,
         loss: context.stage.loss,
-        seq_len: context.plan.data.seq_len,
+        length: context.plan.data.row_length(),
         device: context.device,
     };
     steps::run(context, student, &examples)

@@ -9,7 +9,7 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics, order};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, PreferenceExample};
+use crate::data::{Batch, PreferenceExample, RowLength};
 use crate::loss::targets::floats;
 use crate::loss::{Targets, dpo_loss, sequence_log_probs};
 use crate::recipe::{DpoReference, StagePlan};
@@ -21,7 +21,7 @@ struct Pairs<'a, B: SsmBackend> {
     /// `(chosen, rejected)` of each pair that the stage meets.
     reference: BTreeMap<usize, (f32, f32)>,
     beta: f64,
-    seq_len: usize,
+    length: RowLength,
     device: &'a B::Device,
 }
 
@@ -32,10 +32,10 @@ struct PairBatch {
     rejected: Vec<f32>,
 }
 
-fn rows(pairs: &[PreferenceExample], indices: &[usize], seq_len: usize) -> Batch {
+fn rows(pairs: &[PreferenceExample], indices: &[usize], length: RowLength) -> Batch {
     let chosen = indices.iter().map(|index| &pairs[*index].chosen);
     let rejected = indices.iter().map(|index| &pairs[*index].rejected);
-    Batch::new(chosen.chain(rejected), seq_len)
+    Batch::new(chosen.chain(rejected), length)
 }
 
 fn lengths(pairs: &[PreferenceExample]) -> Vec<usize> {
@@ -56,7 +56,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         let batch = |indices: &Vec<usize>| {
             let (chosen, rejected) = indices.iter().map(|index| self.reference[index]).unzip();
             PairBatch {
-                rows: rows(self.pairs, indices, self.seq_len),
+                rows: rows(self.pairs, indices, self.length),
                 chosen,
                 rejected,
             }
@@ -116,7 +116,7 @@ fn reference_log_probs<B: SsmBackend>(
     model: &HybridModel<B>,
     pairs: &[PreferenceExample],
     stage: &StagePlan,
-    seq_len: usize,
+    length: RowLength,
     device: &B::Device,
 ) -> BTreeMap<usize, (f32, f32)> {
     let mut order = order(stage, lengths(pairs));
@@ -129,7 +129,7 @@ fn reference_log_probs<B: SsmBackend>(
         if indices.is_empty() {
             continue;
         }
-        let batch = rows(pairs, &indices, seq_len);
+        let batch = rows(pairs, &indices, length);
         let targets = Targets::unweighted(&batch);
         let log_probs = sequence_log_probs(
             model,
@@ -154,18 +154,18 @@ pub(super) fn run<B: SsmBackend>(
     context: StageContext<B>,
     student: HybridModel<B>,
 ) -> anyhow::Result<StageOutcome<B>> {
-    let (stage, seq_len) = (context.stage, context.plan.data.seq_len);
+    let (stage, length) = (context.stage, context.plan.data.row_length());
     let pairs = &context.data.dpo;
     let reference = context.reference.unwrap_or(match stage.dpo.reference {
         DpoReference::SftCopy => &student,
         DpoReference::Teacher => context.teacher,
     });
-    let reference = reference_log_probs(reference, pairs, stage, seq_len, context.device);
+    let reference = reference_log_probs(reference, pairs, stage, length, context.device);
     let examples = Pairs {
         pairs,
         reference,
         beta: stage.dpo.beta,
-        seq_len,
+        length,
         device: context.device,
     };
     steps::run(context, student, &examples)

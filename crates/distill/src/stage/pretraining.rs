@@ -2,6 +2,7 @@
 
 mod drill;
 mod feed;
+mod pace;
 mod recipe;
 
 use std::time::{Duration, Instant};
@@ -15,10 +16,12 @@ use eval::synthetic::{TaskKind, TaskMix, tasks};
 use kernels::SsmBackend;
 use model::{ChatTemplate, HybridConfig, HybridModel, Tokenizer};
 
+use pace::Pace;
+
 pub use feed::{Feed, FeedSource};
 pub use recipe::{ModelTable, PretrainData, PretrainRecipe, TrainingTable};
 
-use crate::data::{Batch, Chat, Example, ReplyRecord, split};
+use crate::data::{Batch, Chat, Example, ReplyRecord, RowLength, split};
 use crate::loss::{Denominators, distillation_loss};
 use crate::recipe::{KlMask, KlReduction, LossPlan};
 use crate::run::StopFlag;
@@ -30,8 +33,6 @@ pub const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const TOKENIZER_TASKS: usize = 4000;
 /// Seed of the measured tasks.
 const EVAL_SEED: u64 = 0xe7a1;
-/// Steps after which the speed is known: the first ones compile and tune kernels.
-const SPEED_STEPS: std::ops::Range<usize> = 40..140;
 
 /// Cross-entropy alone.
 const LOSS: LossPlan = LossPlan {
@@ -160,8 +161,10 @@ pub fn pretrain<B: SsmBackend>(
     };
 
     let mut unread: Vec<Tensor<B, 1>> = Vec::new();
-    let (mut window_tokens, mut window_start, mut speed_start) =
-        (0, Instant::now(), Instant::now());
+    let (mut window_tokens, mut window_start) = (0, Instant::now());
+    let mut pace = training
+        .minutes
+        .map(|minutes| Pace::new(Duration::from_secs_f64(minutes * 60.0)));
     let mut step = 0;
     while step < steps {
         let batch = feed.next_batch()?;
@@ -200,22 +203,9 @@ pub fn pretrain<B: SsmBackend>(
                 report(Progress::Note(format!("stopped after {step} steps")));
                 break;
             }
-        }
-        if let Some(minutes) = training.minutes {
-            if step == SPEED_STEPS.start {
-                speed_start = Instant::now();
-            } else if step == SPEED_STEPS.end {
-                let per_step = speed_start.elapsed() / (SPEED_STEPS.end - SPEED_STEPS.start) as u32;
-                let left =
-                    Duration::from_secs_f64(minutes * 60.0).saturating_sub(started.elapsed());
-                let fit = step + (left.as_secs_f64() / per_step.as_secs_f64()) as usize;
-                if fit < steps {
-                    report(Progress::Note(format!(
-                        "{fit} of {steps} steps fit into {minutes} minutes"
-                    )));
-                    steps = fit;
-                    trainer.set_schedule(schedule(steps));
-                }
+            if let Some(pace) = &mut pace {
+                steps = pace.fit(step, started.elapsed()).min(training.steps);
+                trainer.set_schedule(schedule(steps));
             }
         }
         if step % training.eval_every == 0 && step < steps {
@@ -302,7 +292,7 @@ fn held_out_loss<B: SsmBackend>(
     let batches: Vec<Batch> = examples
         .chunks(rows)
         .take(16)
-        .map(|rows| Batch::new(rows, recipe.data.seq_len))
+        .map(|rows| Batch::new(rows, RowLength::Exactly(recipe.data.seq_len)))
         .collect();
     if batches.is_empty() {
         return f64::NAN;

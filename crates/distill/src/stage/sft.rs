@@ -15,7 +15,7 @@ pub(super) fn run<B: SsmBackend>(
         examples: &context.data.sft,
         teacher: context.teacher,
         loss: context.stage.loss,
-        seq_len: context.plan.data.seq_len,
+        length: context.plan.data.row_length(),
         device: context.device,
     };
     steps::run(context, student, &examples)

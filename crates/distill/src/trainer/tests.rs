@@ -3,7 +3,7 @@ use burn::module::AutodiffModule;
 use burn::tensor::{Tensor, TensorData};
 
 use super::*;
-use crate::data::Batch;
+use crate::data::{Batch, RowLength};
 use crate::loss::{Denominators, distillation_loss};
 use crate::recipe::{KlMask, KlReduction, LossPlan};
 use crate::testing::{examples, student};
@@ -39,7 +39,7 @@ fn step(
     let examples = examples(4);
     let batches: Vec<_> = examples
         .chunks(4 / micro_batches)
-        .map(|rows| Batch::new(rows, 16))
+        .map(|rows| Batch::new(rows, RowLength::UpTo(16)))
         .collect();
     let over = Denominators::of(&batches);
     let forward = |model: &TrainModel, index: usize| {
@@ -131,7 +131,7 @@ fn two_micro_batches_equal_one_of_double_size() {
 fn gradients_above_the_limit_are_scaled_to_it() {
     let model = trainable(|_| true);
     let device = Default::default();
-    let batch = Batch::new(&examples(4), 16);
+    let batch = Batch::new(&examples(4), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let loss = distillation_loss(&model, None, &batch, &LOSS, over, &device).loss;
     let gradients = GradientsParams::from_grads(loss.backward(), &model);
@@ -160,7 +160,7 @@ fn the_unread_step_equals_the_read_one() {
     let (read, report) = step(&mut trainer, model.clone(), 1);
     assert!(report.grad_norm > 0.1, "the clip must bite");
     let mut trainer = Trainer::new(config, &model, &Default::default());
-    let batch = Batch::new(&examples(4), 16);
+    let batch = Batch::new(&examples(4), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let (unread, numbers) = trainer.step_unread(model, 1, |model, _| {
         let parts = distillation_loss(model, None, &batch, &LOSS, over, &Default::default());
@@ -206,7 +206,7 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone_and_then_fails() {
     let mut model = trainable(|_| true);
     let before = model.valid().named_tensors();
     let mut trainer = Trainer::new(config(), &model, &Default::default());
-    let batch = Batch::new(&examples(2), 16);
+    let batch = Batch::new(&examples(2), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let broken = |model: &TrainModel, _: usize| {
         let parts = distillation_loss(model, None, &batch, &LOSS, over, &Default::default());

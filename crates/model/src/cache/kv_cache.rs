@@ -2,6 +2,15 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
+/// Attention over a cache looks at its tokens rounded up to this many: a GPU tunes its matrix products by shape, and would
+/// tune them for every token decoded.
+const GRID: usize = 16;
+
+/// Keys that attention looks at when a cache holds `len` tokens; those past `len` are to be masked.
+pub(crate) fn visible(len: usize) -> usize {
+    len.next_multiple_of(GRID)
+}
+
 /// Keys and values of one attention layer, in room for more tokens than seen.
 #[derive(Clone, Debug)]
 pub struct KvCache<B: Backend> {
@@ -21,7 +30,7 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// Adds `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`; returns all keys and values.
+    /// Adds `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`; returns all keys and values, and zeros up to [`visible`].
     pub(crate) fn append(
         &mut self,
         k: Tensor<B, 4>,
@@ -37,6 +46,7 @@ impl<B: Backend> KvCache<B> {
                     None => end.max(self.capacity),
                     Some(held) => end.max(2 * held[0].dims()[2]),
                 };
+                let room = visible(room);
                 let grown = || Tensor::zeros([batch, heads, room, width], &k.device());
                 match held {
                     None => [grown(), grown()],
@@ -46,8 +56,8 @@ impl<B: Backend> KvCache<B> {
         };
         let (keys, values) = (write(keys, k, start), write(values, v, start));
         let all = (
-            keys.clone().narrow(2, 0, end),
-            values.clone().narrow(2, 0, end),
+            keys.clone().narrow(2, 0, visible(end)),
+            values.clone().narrow(2, 0, visible(end)),
         );
         self.held = Some([keys, values]);
         all

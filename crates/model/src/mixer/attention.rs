@@ -4,7 +4,7 @@ use burn::module::Module;
 use burn::nn::Linear;
 use burn::tensor::{Int, Tensor, activation::softmax, backend::Backend};
 
-use crate::cache::KvCache;
+use crate::cache::{KvCache, visible};
 use crate::config::LlamaConfig;
 use crate::params::{lazy_linear, project};
 use crate::rope::Rotary;
@@ -16,24 +16,26 @@ const MASKED: f64 = -1e30;
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionContext<B: Backend> {
     rotary: Rotary<B>,
-    bias: Option<Tensor<B, 4>>, // [1, 1, seq, past + seq]
+    bias: Option<Tensor<B, 4>>, // [1, 1, seq, keys]
 }
 
 impl<B: Backend> AttentionContext<B> {
-    /// For the tokens that `rotary` rotates, after `past` tokens that a cache holds.
-    pub(crate) fn new(rotary: Rotary<B>, past: usize, device: &B::Device) -> Self {
+    /// For the tokens that `rotary` rotates; with a cache, after the `past` tokens that it holds.
+    pub(crate) fn new(rotary: Rotary<B>, past: Option<usize>, device: &B::Device) -> Self {
         let seq = rotary.positions();
+        let first = past.unwrap_or(0);
+        let end = first + seq;
+        let keys = if past.is_some() { visible(end) } else { end };
         // One token looks back at everything.
-        let bias = (seq > 1).then(|| {
-            let total = past + seq;
-            let query = Tensor::<B, 1, Int>::arange(past as i64..total as i64, device);
-            let key = Tensor::<B, 1, Int>::arange(0..total as i64, device);
-            let query = query.reshape([seq, 1]).expand([seq, total]);
-            let is_later = key.reshape([1, total]).expand([seq, total]).greater(query);
+        let bias = (seq > 1 || keys > end).then(|| {
+            let query = Tensor::<B, 1, Int>::arange(first as i64..end as i64, device);
+            let key = Tensor::<B, 1, Int>::arange(0..keys as i64, device);
+            let query = query.reshape([seq, 1]).expand([seq, keys]);
+            let is_later = key.reshape([1, keys]).expand([seq, keys]).greater(query);
             is_later
                 .float()
                 .mul_scalar(MASKED)
-                .reshape([1, 1, seq, total])
+                .reshape([1, 1, seq, keys])
         });
         Self { rotary, bias }
     }

@@ -80,7 +80,7 @@ fn mixers_match(name: &str) {
     let (golden, model) = (golden(name), model::<Inner>(name));
     let device = Default::default();
     let rotary = Rotary::new(&frequencies(&config(name).llama), 0, 37, &device);
-    let context = AttentionContext::new(rotary, 0, &device);
+    let context = AttentionContext::new(rotary, None, &device);
     let mut x = model.embed(golden.tokens("input_ids"));
     let mut compared = 0;
     for (layer_idx, block) in model.blocks().iter().enumerate() {

@@ -11,7 +11,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::PretrainData;
 use super::drill::drill;
-use crate::data::{Batch, Chat, Example};
+use crate::data::{Batch, Chat, Example, RowLength};
 
 /// Batches that a thread keeps ready.
 const READY: usize = 8;
@@ -65,11 +65,17 @@ impl FeedSource {
                 }
             }
         };
-        let rows = match is_packed {
-            true => self.packed_rows(&mut rng, &mut draw),
-            false => self.alike_rows(&mut rng, &mut draw),
-        };
-        Batch::new(&rows, self.data.seq_len)
+        let seq_len = self.data.seq_len;
+        match is_packed {
+            true => Batch::new(
+                &self.packed_rows(&mut rng, &mut draw),
+                RowLength::Exactly(seq_len),
+            ),
+            false => Batch::new(
+                &self.alike_rows(&mut rng, &mut draw),
+                RowLength::UpTo(seq_len),
+            ),
+        }
     }
 
     /// Rows of conversations joined up to `seq_len`, so that late positions are trained too.

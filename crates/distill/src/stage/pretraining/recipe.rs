@@ -75,7 +75,7 @@ pub struct PretrainData {
 pub struct TrainingTable {
     /// Optimiser steps.
     pub steps: usize,
-    /// Time limit: the steps are cut, once, to what fits into it at the speed of the first steps.
+    /// Time limit of the steps: they, and the cosine of the learning rate with them, are cut to what fits into it.
     pub minutes: Option<f64>,
     /// Rows times length of a batch, padding included.
     pub tokens_per_batch: usize,
@@ -156,6 +156,13 @@ impl PretrainRecipe {
         ensure!(
             training.log_every > 0,
             "`training.log_every` is 0, must be at least 1"
+        );
+        ensure!(
+            training
+                .minutes
+                .is_none_or(|minutes| minutes > 0.0 && minutes.is_finite()),
+            "`training.minutes` is {}, must be above 0",
+            training.minutes.unwrap_or_default()
         );
         ensure!(
             training.eval_every > 0,
