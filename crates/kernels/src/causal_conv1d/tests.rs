@@ -2,10 +2,10 @@ use super::{CausalConv1dInputs, CausalConv1dProblem, causal_conv1d, reference};
 use crate::backend::SsmBackend;
 use crate::error::KernelError;
 use crate::testing::single_output::{Case, Operation};
+use crate::testing::subject::Subject;
 use crate::testing::{F32_TOLERANCE, Seeded, assert_close, assert_tensors_close, golden};
 use burn::backend::Autodiff;
 use burn::tensor::{Shape, Tensor, TensorData, backend::Backend, ops::FloatTensor};
-use burn_flex::Flex;
 
 impl Operation<4> for CausalConv1dProblem {
     fn shapes(&self) -> [Option<Vec<usize>>; 4] {
@@ -145,7 +145,7 @@ fn public_path_agrees_with_the_reference_off_the_grid() {
     }
 }
 
-fn golden_tensor<const D: usize>(golden: &golden::Golden) -> Tensor<Flex, D> {
+fn golden_tensor<const D: usize>(golden: &golden::Golden) -> Tensor<Subject, D> {
     let data = TensorData::new(golden.floats(), Shape::from(golden.shape.clone()));
     Tensor::from_data(data, &Default::default())
 }
@@ -154,7 +154,7 @@ fn golden_tensor<const D: usize>(golden: &golden::Golden) -> Tensor<Flex, D> {
 fn golden_windows_are_carried_from_call_to_call() {
     let file = golden::load("kernel_verify");
     let time_major = |key: &str| file[key].permute(&[0, 2, 1]);
-    let run = |x: Tensor<Flex, 3>, window: Option<Tensor<Flex, 3>>| {
+    let run = |x: Tensor<Subject, 3>, window: Option<Tensor<Subject, 3>>| {
         let inputs = CausalConv1dInputs {
             x,
             weight: golden_tensor(&file["conv.in.weight"]),
@@ -164,14 +164,14 @@ fn golden_windows_are_carried_from_call_to_call() {
         };
         causal_conv1d(inputs, true).expect("shapes agree")
     };
-    let check = |name: &str, got: Tensor<Flex, 3>| {
+    let check = |name: &str, got: Tensor<Subject, 3>| {
         let got: Vec<f32> = got.into_data().to_vec().expect("f32");
         assert_close(name, &got, &time_major(name).values, F32_TOLERANCE);
     };
     let prefix = run(golden_tensor(&time_major("conv.in.prefix")), None);
     check("conv.prefix.y", prefix.y);
     check("conv.prefix.window", prefix.last_window.clone());
-    let drafts: Tensor<Flex, 3> = golden_tensor(&time_major("conv.in.round1"));
+    let drafts: Tensor<Subject, 3> = golden_tensor(&time_major("conv.in.round1"));
     check(
         "conv.round1.y",
         run(drafts.clone(), Some(prefix.last_window.clone())).y,
@@ -187,7 +187,7 @@ fn golden_windows_are_carried_from_call_to_call() {
 
 #[test]
 fn last_window_starts_at_the_last_document_and_carries_gradients() {
-    type Tape = Autodiff<Flex>;
+    type Tape = Autodiff<Subject>;
     let device = Default::default();
     let mut seeded = Seeded::new(3);
     let x = seeded
@@ -209,14 +209,15 @@ fn last_window_starts_at_the_last_document_and_carries_gradients() {
     assert_tensors_close("window", window.clone(), expected, 0.0);
     let gradients = window.sum().backward();
     let got = x.grad(&gradients).expect("gradient of x");
-    let expected = Tensor::<Flex, 3>::from_floats([[[0.0], [0.0], [0.0], [1.0], [1.0]]], &device);
+    let expected =
+        Tensor::<Subject, 3>::from_floats([[[0.0], [0.0], [0.0], [1.0], [1.0]]], &device);
     assert_tensors_close("gradient", got, expected.expand([1, 5, 6]), 0.0);
 }
 
 #[test]
 fn wrong_shapes_are_errors() {
     let device = Default::default();
-    let zeros = |dims: [usize; 3]| Tensor::<Flex, 3>::zeros(dims, &device);
+    let zeros = |dims: [usize; 3]| Tensor::<Subject, 3>::zeros(dims, &device);
     let inputs = |x: [usize; 3], weight: [usize; 2]| CausalConv1dInputs {
         x: zeros(x),
         weight: Tensor::zeros(weight, &device),

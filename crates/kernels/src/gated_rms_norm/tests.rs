@@ -3,9 +3,9 @@ use crate::backend::SsmBackend;
 use crate::error::KernelError;
 use crate::testing::single_output::{Case, Operation};
 use crate::testing::state_space::PATHS;
+use crate::testing::subject::Subject;
 use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, assert_close, golden};
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
-use burn_flex::Flex;
 
 impl Operation<3> for GatedRmsNormProblem {
     fn shapes(&self) -> [Option<Vec<usize>>; 3] {
@@ -133,7 +133,7 @@ fn every_path_agrees_with_the_f64_definition() {
 fn wrong_inputs_are_errors() {
     let device = Default::default();
     let run = |z: [usize; 3], weight: usize, group_size: usize, eps: f64| {
-        let y = Tensor::<Flex, 3>::zeros([2, 3, 6], &device);
+        let y = Tensor::<Subject, 3>::zeros([2, 3, 6], &device);
         let weight = Tensor::zeros([weight], &device);
         gated_rms_norm(y, Tensor::zeros(z, &device), weight, group_size, eps)
             .expect_err("inputs are wrong")

@@ -3,9 +3,9 @@ use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
 use crate::testing::laws::{check_packed, check_split};
 use crate::testing::state_space::{Case, Operation, PATHS, Path, assert_outcomes_close};
+use crate::testing::subject::Subject;
 use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, assert_close, golden};
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
-use burn_flex::Flex;
 
 impl Operation for SsdProblem {
     fn shapes(&self) -> [Option<Vec<usize>>; 9] {
@@ -290,7 +290,7 @@ fn packed_row_equals_documents_alone() {
 #[test]
 fn wrong_shapes_are_errors() {
     let device = Default::default();
-    let inputs = |seq: usize, ngroups: usize| SsdInputs::<Flex> {
+    let inputs = |seq: usize, ngroups: usize| SsdInputs::<Subject> {
         x: Tensor::zeros([2, seq, 6, 4], &device),
         dt: Tensor::zeros([2, seq, 6], &device),
         a: Tensor::zeros([6], &device),

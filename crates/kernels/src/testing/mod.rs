@@ -8,6 +8,8 @@ pub(crate) mod laws;
 pub(crate) mod single_output;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod state_space;
+#[cfg(all(test, feature = "flex"))]
+pub(crate) mod subject;
 
 use burn::tensor::{Device, Shape, Tensor, TensorData, backend::Backend};
 

@@ -1,16 +1,14 @@
 //! One harness for the operations with one output: every implementation, on the same cases.
 
 use super::state_space::{PATHS, Path, widen};
+use super::subject::{Subject, download, upload};
 use super::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close};
 use crate::backend::SsmBackend;
 use crate::primitive::wrap;
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{Shape, TensorData};
-use burn_flex::{Flex, FlexTensor};
-
-type Tape = Autodiff<Flex>;
+use burn_flex::Flex;
 
 /// What the harness has to know about an operation with `N` operands.
 pub(crate) trait Operation<const N: usize>: Copy + std::fmt::Debug {
@@ -54,17 +52,6 @@ pub(crate) struct Outcome<const N: usize> {
     pub(crate) gradients: [Vec<f32>; N],
 }
 
-fn flex(values: &[f32], shape: &[usize]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(
-        values.to_vec(),
-        Shape::from(shape.to_vec()),
-    ))
-}
-
-fn host(tensor: FlexTensor) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("f32")
-}
-
 impl<P: Operation<N>, const N: usize> Case<P, N> {
     /// Seeded inputs in -2..2.
     pub(crate) fn seeded(problem: P, seed: u64) -> Self {
@@ -82,59 +69,81 @@ impl<P: Operation<N>, const N: usize> Case<P, N> {
         }
     }
 
+    /// Runs forward and backward.
     pub(crate) fn run(&self, path: Path) -> Outcome<N> {
-        let shapes = self.problem.shapes();
-        let shape = shapes[0].as_ref().expect("first operand").clone();
-        let primitives: [FlexTensor; N] = std::array::from_fn(|index| match &shapes[index] {
-            Some(shape) => flex(&self.operands[index], shape),
-            None => flex(&[f32::NAN], &[1]),
-        });
-        let reset = self.reset.as_ref().map(|reset| flex(reset, &shape[..2]));
-        let present = |index: usize, gradient: FlexTensor| match shapes[index] {
-            Some(_) => host(gradient),
-            None => Vec::new(),
-        };
-        if path == Path::Reference {
-            let y = self
-                .problem
-                .reference_forward::<Flex>(primitives.clone(), reset.clone());
-            let dy = flex(&self.dy, &shape);
-            let gradients = self
-                .problem
-                .reference_backward::<Flex>(primitives, reset, dy);
-            let mut gradients = gradients.into_iter().enumerate();
-            let gradients = std::array::from_fn(|_| {
-                let (index, gradient) = gradients.next().expect("one for each operand");
-                present(index, gradient)
-            });
-            return Outcome {
-                y: host(y),
-                gradients,
-            };
+        match path {
+            Path::Reference => self.run_reference::<Flex>(),
+            Path::Tape => self.run_taped::<Flex>(|problem, operands, reset| {
+                problem.reference_forward::<Autodiff<Flex>>(operands, reset)
+            }),
+            Path::Public => self.run_taped::<Subject>(|problem, operands, reset| {
+                problem.public_forward::<Autodiff<Subject>>(operands, reset)
+            }),
         }
-        let leaves = primitives.map(|primitive| {
-            let leaf = <Tape as AutodiffBackend>::from_inner(primitive);
-            <Tape as FloatTensorOps<Tape>>::float_set_require_grad(leaf, true)
+    }
+
+    /// Operands and reset.
+    fn primitives<B: Backend>(&self) -> ([FloatTensor<B>; N], Option<FloatTensor<B>>) {
+        let shapes = self.problem.shapes();
+        let operands = std::array::from_fn(|index| match &shapes[index] {
+            Some(shape) => upload::<B>(&self.operands[index], shape),
+            None => upload::<B>(&[f32::NAN], &[1]),
         });
-        let reset = reset.map(<Tape as AutodiffBackend>::from_inner);
-        let y = match path {
-            Path::Tape => self
-                .problem
-                .reference_forward::<Tape>(leaves.clone(), reset),
-            _ => self.problem.public_forward::<Tape>(leaves.clone(), reset),
-        };
-        let dy = <Tape as AutodiffBackend>::from_inner(flex(&self.dy, &shape));
-        let loss = (wrap::<Tape, 3>(y.clone()) * wrap::<Tape, 3>(dy)).sum();
+        let rows = &shapes[0].as_ref().expect("first operand")[..2];
+        let reset = self.reset.as_ref().map(|reset| upload::<B>(reset, rows));
+        (operands, reset)
+    }
+
+    fn run_reference<B: Backend>(&self) -> Outcome<N> {
+        let shapes = self.problem.shapes();
+        let (operands, reset) = self.primitives::<B>();
+        let y = self
+            .problem
+            .reference_forward::<B>(operands.clone(), reset.clone());
+        let dy = upload::<B>(&self.dy, shapes[0].as_ref().expect("first operand"));
+        let gradients = self.problem.reference_backward::<B>(operands, reset, dy);
+        let mut gradients = gradients.into_iter().zip(&shapes);
+        Outcome {
+            y: download::<B>(y),
+            gradients: std::array::from_fn(|_| {
+                match gradients.next().expect("one for each operand") {
+                    (gradient, Some(_)) => download::<B>(gradient),
+                    _ => Vec::new(),
+                }
+            }),
+        }
+    }
+
+    /// Runs `forward` on burn's tape over `B`.
+    fn run_taped<B: Backend>(
+        &self,
+        forward: impl FnOnce(
+            &P,
+            [FloatTensor<Autodiff<B>>; N],
+            Option<FloatTensor<Autodiff<B>>>,
+        ) -> FloatTensor<Autodiff<B>>,
+    ) -> Outcome<N> {
+        let shapes = self.problem.shapes();
+        let (operands, reset) = self.primitives::<B>();
+        let leaves = operands.map(|primitive| {
+            let leaf = <Autodiff<B> as AutodiffBackend>::from_inner(primitive);
+            Autodiff::<B>::float_set_require_grad(leaf, true)
+        });
+        let reset = reset.map(<Autodiff<B> as AutodiffBackend>::from_inner);
+        let y = forward(&self.problem, leaves.clone(), reset);
+        let dy = upload::<B>(&self.dy, shapes[0].as_ref().expect("first operand"));
+        let dy = <Autodiff<B> as AutodiffBackend>::from_inner(dy);
+        let loss = (wrap::<Autodiff<B>, 3>(y.clone()) * wrap::<Autodiff<B>, 3>(dy)).sum();
         let gradients = loss.backward();
         let gradients = std::array::from_fn(|index| match shapes[index] {
-            Some(_) => host(
-                <Tape as AutodiffBackend>::grad(&leaves[index], &gradients)
+            Some(_) => download::<B>(
+                <Autodiff<B> as AutodiffBackend>::grad(&leaves[index], &gradients)
                     .unwrap_or_else(|| panic!("no gradient of operand {index}")),
             ),
             None => Vec::new(),
         });
         Outcome {
-            y: host(<Tape as AutodiffBackend>::inner(y)),
+            y: download::<B>(<Autodiff<B> as AutodiffBackend>::inner(y)),
             gradients,
         }
     }

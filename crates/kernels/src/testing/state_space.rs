@@ -2,16 +2,15 @@
 //!
 //! Operands are in the order of the operations: input, dt, a, b, c, d, z, dt_bias, initial_state.
 
+use super::subject::{Subject, download, upload};
 use super::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::primitive::wrap;
 use burn::backend::Autodiff;
+use burn::tensor::Shape;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{Shape, TensorData};
-use burn_flex::{Flex, FlexTensor};
-
-type Tape = Autodiff<Flex>;
+use burn_flex::Flex;
 
 /// Names of the operands.
 pub(crate) const NAMES: [&str; 9] = [
@@ -32,11 +31,11 @@ pub(super) const TIMED: [bool; 9] = [true, true, false, true, true, false, true,
 /// Implementations of one operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Path {
-    /// The reference, differentiated by burn's tape.
+    /// The reference on the CPU, differentiated by burn's tape.
     Tape,
-    /// The reference and its hand-written gradients.
+    /// The reference on the CPU and its hand-written gradients.
     Reference,
-    /// What users get on the CPU, through the tape nodes.
+    /// What users of the [`Subject`] get, through the tape nodes.
     Public,
 }
 
@@ -90,17 +89,6 @@ pub(crate) struct Outcome {
     pub(crate) last_state: Vec<f32>,
     /// Empty for an absent operand.
     pub(crate) gradients: [Vec<f32>; 9],
-}
-
-fn flex(values: &[f32], shape: &[usize]) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(
-        values.to_vec(),
-        Shape::from(shape.to_vec()),
-    ))
-}
-
-fn host(tensor: FlexTensor) -> Vec<f32> {
-    tensor.into_data().to_vec().expect("f32")
 }
 
 fn state_shape(shapes: &[Option<Vec<usize>>; 9], batch: usize, last: usize) -> Vec<usize> {
@@ -189,81 +177,99 @@ impl<P: Operation> Case<P> {
         }
     }
 
-    fn primitives(&self) -> [FlexTensor; 9] {
+    fn primitives<B: Backend>(&self) -> [FloatTensor<B>; 9] {
         let shapes = self.problem.shapes();
         std::array::from_fn(|index| match &shapes[index] {
-            Some(shape) => flex(&self.operands[index], shape),
-            None => flex(&[f32::NAN], &[1]),
+            Some(shape) => upload::<B>(&self.operands[index], shape),
+            None => upload::<B>(&[f32::NAN], &[1]),
         })
     }
 
-    fn reset_primitive(&self) -> Option<FlexTensor> {
+    fn reset_primitive<B: Backend>(&self) -> Option<FloatTensor<B>> {
         let shape = [self.problem.batch(), self.problem.seq()];
-        self.reset.as_ref().map(|reset| flex(reset, &shape))
+        self.reset.as_ref().map(|reset| upload::<B>(reset, &shape))
     }
 
     /// Runs forward and backward.
     pub(crate) fn run(&self, path: Path) -> Outcome {
-        let shapes = self.problem.shapes();
-        let inner = shapes[0].as_ref().expect("input").clone();
-        let state = state_shape(&shapes, self.problem.batch(), self.dlast.len());
-        if path == Path::Reference {
-            let (operands, reset) = (self.primitives(), self.reset_primitive());
-            let out = self
-                .problem
-                .reference_forward::<Flex>(operands.clone(), reset.clone());
-            let gradients = StateSpaceGradients {
-                y: Some(flex(&self.dy, &inner)),
-                last_state: Some(flex(&self.dlast, &state)),
-            };
-            let gradients = self
-                .problem
-                .reference_backward::<Flex>(operands, reset, gradients);
-            let mut index = 0;
-            let gradients = gradients.map(|gradient| {
-                index += 1;
-                match shapes[index - 1].is_some() {
-                    true => host(gradient),
-                    false => Vec::new(),
-                }
-            });
-            return Outcome {
-                y: host(out.y),
-                last_state: host(out.last_state),
-                gradients,
-            };
+        match path {
+            Path::Reference => self.run_reference::<Flex>(),
+            Path::Tape => self.run_taped::<Flex>(|problem, operands, reset| {
+                problem.reference_forward::<Autodiff<Flex>>(operands, reset)
+            }),
+            Path::Public => self.run_taped::<Subject>(|problem, operands, reset| {
+                problem.public_forward::<Autodiff<Subject>>(operands, reset)
+            }),
         }
-        let leaves = self.primitives().map(|primitive| {
-            let leaf = <Tape as AutodiffBackend>::from_inner(primitive);
-            <Tape as FloatTensorOps<Tape>>::float_set_require_grad(leaf, true)
+    }
+
+    fn run_reference<B: Backend>(&self) -> Outcome {
+        let shapes = self.problem.shapes();
+        let inner = shapes[0].as_ref().expect("input");
+        let state = state_shape(&shapes, self.problem.batch(), self.dlast.len());
+        let (operands, reset) = (self.primitives::<B>(), self.reset_primitive::<B>());
+        let out = self
+            .problem
+            .reference_forward::<B>(operands.clone(), reset.clone());
+        let gradients = StateSpaceGradients {
+            y: Some(upload::<B>(&self.dy, inner)),
+            last_state: Some(upload::<B>(&self.dlast, &state)),
+        };
+        let gradients = self
+            .problem
+            .reference_backward::<B>(operands, reset, gradients);
+        let mut index = 0;
+        let gradients = gradients.map(|gradient| {
+            index += 1;
+            match shapes[index - 1].is_some() {
+                true => download::<B>(gradient),
+                false => Vec::new(),
+            }
+        });
+        Outcome {
+            y: download::<B>(out.y),
+            last_state: download::<B>(out.last_state),
+            gradients,
+        }
+    }
+
+    /// Runs `forward` on burn's tape over `B`.
+    fn run_taped<B: Backend>(
+        &self,
+        forward: impl FnOnce(
+            &P,
+            [FloatTensor<Autodiff<B>>; 9],
+            Option<FloatTensor<Autodiff<B>>>,
+        ) -> StateSpaceOutput<Autodiff<B>>,
+    ) -> Outcome {
+        let shapes = self.problem.shapes();
+        let leaves = self.primitives::<B>().map(|primitive| {
+            let leaf = <Autodiff<B> as AutodiffBackend>::from_inner(primitive);
+            Autodiff::<B>::float_set_require_grad(leaf, true)
         });
         let reset = self
-            .reset_primitive()
-            .map(<Tape as AutodiffBackend>::from_inner);
-        let out = match path {
-            Path::Tape => self
-                .problem
-                .reference_forward::<Tape>(leaves.clone(), reset),
-            _ => self.problem.public_forward::<Tape>(leaves.clone(), reset),
-        };
-        let weigh = |output: &FloatTensor<Tape>, weights: &[f32]| {
+            .reset_primitive::<B>()
+            .map(<Autodiff<B> as AutodiffBackend>::from_inner);
+        let out = forward(&self.problem, leaves.clone(), reset);
+        let weigh = |output: &FloatTensor<Autodiff<B>>, weights: &[f32]| {
             let flat = Shape::new([weights.len()]);
-            let weights = <Tape as AutodiffBackend>::from_inner(flex(weights, &[weights.len()]));
-            let output = <Tape as FloatTensorOps<Tape>>::float_reshape(output.clone(), flat);
-            (wrap::<Tape, 1>(output) * wrap::<Tape, 1>(weights)).sum()
+            let weights = upload::<B>(weights, &[weights.len()]);
+            let weights = <Autodiff<B> as AutodiffBackend>::from_inner(weights);
+            let output = Autodiff::<B>::float_reshape(output.clone(), flat);
+            (wrap::<Autodiff<B>, 1>(output) * wrap::<Autodiff<B>, 1>(weights)).sum()
         };
         let loss = weigh(&out.y, &self.dy) + weigh(&out.last_state, &self.dlast);
         let gradients = loss.backward();
         let gradients = std::array::from_fn(|index| match &shapes[index] {
-            Some(_) => host(
-                <Tape as AutodiffBackend>::grad(&leaves[index], &gradients)
+            Some(_) => download::<B>(
+                <Autodiff<B> as AutodiffBackend>::grad(&leaves[index], &gradients)
                     .unwrap_or_else(|| panic!("no gradient of `{}`", NAMES[index])),
             ),
             None => Vec::new(),
         });
         Outcome {
-            y: host(<Tape as AutodiffBackend>::inner(out.y)),
-            last_state: host(<Tape as AutodiffBackend>::inner(out.last_state)),
+            y: download::<B>(<Autodiff<B> as AutodiffBackend>::inner(out.y)),
+            last_state: download::<B>(<Autodiff<B> as AutodiffBackend>::inner(out.last_state)),
             gradients,
         }
     }
