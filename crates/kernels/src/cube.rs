@@ -1,6 +1,13 @@
-//! GPUs through CubeCL: the references, as burn's own kernels run them.
+//! GPUs through CubeCL: our kernels where there are some, else the references as burn's own kernels
+//! run them.
+
+pub(crate) mod activation;
+pub(crate) mod sum;
+pub(crate) mod tensor;
 
 use crate::backend::SsmBackend;
+use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
@@ -10,4 +17,20 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn causal_conv1d_forward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &CausalConv1dProblem,
+    ) -> FloatTensor<Self> {
+        causal_conv1d::launch::forward(operands, reset, problem)
+    }
+
+    fn causal_conv1d_backward(
+        operands: CausalConv1dOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        problem: &CausalConv1dProblem,
+    ) -> CausalConv1dOperands<Self> {
+        causal_conv1d::launch::backward::<R, F, I, BT>(operands, reset, gradient, problem)
+    }
 }
