@@ -7,6 +7,7 @@ pub(crate) mod tensor;
 
 use crate::backend::SsmBackend;
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
@@ -32,5 +33,20 @@ where
         problem: &CausalConv1dProblem,
     ) -> CausalConv1dOperands<Self> {
         causal_conv1d::launch::backward::<R, F, I, BT>(operands, reset, gradient, problem)
+    }
+
+    fn gated_rms_norm_forward(
+        operands: GatedRmsNormOperands<Self>,
+        problem: &GatedRmsNormProblem,
+    ) -> FloatTensor<Self> {
+        gated_rms_norm::launch::forward(operands, problem)
+    }
+
+    fn gated_rms_norm_backward(
+        operands: GatedRmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &GatedRmsNormProblem,
+    ) -> GatedRmsNormOperands<Self> {
+        gated_rms_norm::launch::backward(operands, gradient, problem)
     }
 }

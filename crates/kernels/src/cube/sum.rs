@@ -1,5 +1,8 @@
 //! Second half of every sum over rows: partial sums to one, in a fixed order.
 
+use super::tensor::empty;
+use burn::tensor::{DType, Shape};
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
 
 /// Columns of a cube.
@@ -30,4 +33,44 @@ pub(crate) fn strided_sum(values: &Tensor<f32>, first: usize, stride: usize, cou
         }
     }
     total
+}
+
+#[cube(launch)]
+fn sum_rows_kernel<P: Float>(
+    values: &Tensor<f32>,
+    sums: &mut Tensor<P>,
+    rows: usize,
+    columns: usize,
+    #[define(P)] _dtype: StorageType,
+) {
+    let column = (CUBE_POS_X * CUBE_DIM_X + UNIT_POS_X) as usize;
+    let mut count = rows;
+    if column >= columns {
+        count = 0;
+    }
+    let sum = strided_sum(values, column, columns, count);
+    if UNIT_POS_Y == 0 && column < columns {
+        sums[column] = P::cast_from(sum);
+    }
+}
+
+/// Sums a contiguous `[rows, columns]` in f32 over its rows.
+pub(crate) fn sum_rows<R: CubeRuntime>(
+    values: CubeTensor<R>,
+    rows: usize,
+    columns: usize,
+    dtype: DType,
+) -> CubeTensor<R> {
+    let sums = empty(&values, Shape::new([columns]), dtype);
+    sum_rows_kernel::launch::<R>(
+        &values.client.clone(),
+        CubeCount::Static((columns as u32).div_ceil(COLUMNS), 1, 1),
+        CubeDim::new_2d(COLUMNS, SHARERS),
+        values.into_tensor_arg(),
+        sums.clone().into_tensor_arg(),
+        rows,
+        columns,
+        dtype.into(),
+    );
+    sums
 }
