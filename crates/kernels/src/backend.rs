@@ -1,6 +1,7 @@
 //! What a backend has to offer for the operations of this crate.
 
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
@@ -111,5 +112,13 @@ pub trait SsmBackend: Backend {
         problem: &GatedRmsNormProblem,
     ) -> GatedRmsNormOperands<Self> {
         gated_rms_norm::reference::backward::<Self>(operands, gradient, problem)
+    }
+
+    /// [`decode_step`](crate::decode_step()): output, next window, next state.
+    fn decode_step(
+        operands: DecodeStepOperands<Self>,
+        problem: &DecodeStepProblem,
+    ) -> [FloatTensor<Self>; 3] {
+        decode_step::reference::forward::<Self>(operands, problem)
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
-use crate::host::tensor::{Input, make};
+use crate::host::tensor::{Input, Updated, make};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use burn::tensor::{DType, Shape};
@@ -251,6 +252,24 @@ impl SsmBackend for Flex {
         let dout = Input::new(gradient);
         let g = gated_rms_norm::host::backward(&norm(&operands), problem, dout.values());
         gradients_like(operands, [g.y, g.z, g.weight])
+    }
+
+    fn decode_step(
+        operands: DecodeStepOperands<Self>,
+        problem: &DecodeStepProblem,
+    ) -> [FlexTensor; 3] {
+        let [rows, conv_window, ssm_state, weights] = operands;
+        let (rows, weights) = (Input::new(rows), Input::new(weights));
+        let (mut window, mut state) = (Updated::new(conv_window), Updated::new(ssm_state));
+        let mut y = vec![0.0; problem.batch * problem.d_inner()];
+        let operands = decode_step::host::Operands {
+            rows: rows.values(),
+            packed: weights.values(),
+        };
+        decode_step::host::forward(&operands, problem, window.values(), state.values(), &mut y);
+        let shape = Shape::new([problem.batch, problem.d_inner()]);
+        let y = make(y, shape, rows.dtype());
+        [y, window.finish(), state.finish()]
     }
 }
 

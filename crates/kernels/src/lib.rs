@@ -6,6 +6,7 @@
 //! | [`ssd()`] | Mamba2 | the same with one decay a head and a matrix state, in chunks |
 //! | [`causal_conv1d()`] | both | short depthwise filter over earlier steps, then SiLU |
 //! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
+//! | [`decode_step()`] | both | one token: all of the above that a mixer does between its projections |
 //!
 //! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
 //! differentiable, through the last state too, so that a long sequence can be run in pieces. A
@@ -58,6 +59,7 @@ mod backend;
 pub mod causal_conv1d;
 #[cfg(feature = "cube")]
 mod cube;
+pub mod decode_step;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
@@ -74,6 +76,7 @@ pub mod testing;
 
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
+pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};
 pub use error::KernelError;
 pub use gated_rms_norm::gated_rms_norm;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};

@@ -46,7 +46,33 @@ impl Input {
 
 /// A tensor of the given values, cast to `dtype` if that is not f32.
 pub(crate) fn make(values: Vec<f32>, shape: Shape, dtype: DType) -> FlexTensor {
-    let tensor = FlexTensor::from_data(TensorData::new(values, shape));
+    cast(FlexTensor::from_data(TensorData::new(values, shape)), dtype)
+}
+
+/// A contiguous f32 tensor to be overwritten: in place if nothing else holds it.
+pub(crate) struct Updated {
+    tensor: FlexTensor,
+    dtype: DType,
+}
+
+impl Updated {
+    pub(crate) fn new(tensor: FlexTensor) -> Self {
+        let Input { tensor, dtype } = Input::new(tensor);
+        Self { tensor, dtype }
+    }
+
+    /// Elements in row-major order; a copy of them if the tensor is shared.
+    pub(crate) fn values(&mut self) -> &mut [f32] {
+        self.tensor.storage_mut::<f32>()
+    }
+
+    /// The tensor in the type it had.
+    pub(crate) fn finish(self) -> FlexTensor {
+        cast(self.tensor, self.dtype)
+    }
+}
+
+fn cast(tensor: FlexTensor, dtype: DType) -> FlexTensor {
     match dtype {
         DType::F32 => tensor,
         _ => <Flex as FloatTensorOps<Flex>>::float_cast(tensor, FloatDType::from(dtype)),

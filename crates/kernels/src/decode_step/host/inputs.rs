@@ -1,0 +1,106 @@
+use super::{Inputs, Weights};
+use crate::decode_step::DecodeStepProblem;
+use crate::host::dispatch::dispatch;
+use crate::host::lanes::{LANES, Lanes};
+
+dispatch! {
+    /// Fills `inputs` from a row, and moves its window on.
+    pub(super) fn prepare(
+        row: &[f32],
+        weights: &Weights<'_>,
+        p: &DecodeStepProblem,
+        window: &mut [f32],
+        inputs: Inputs<&mut [f32]>,
+    ) = prepare_body
+}
+
+#[inline(always)]
+fn prepare_body<const FMA: bool>(
+    row: &[f32],
+    weights: &Weights<'_>,
+    p: &DecodeStepProblem,
+    window: &mut [f32],
+    inputs: Inputs<&mut [f32]>,
+) {
+    let s = &p.shape;
+    let [x_at, b_at, c_at, dt_at] = p.columns();
+    let x = &row[x_at..x_at + s.x_width];
+    let b = &row[b_at..b_at + s.b_width];
+    let c = &row[c_at..c_at + s.c_width];
+    let [x_width, b_width] = p.conv_widths();
+    let (into_x, into_bc) = inputs.filtered.split_at_mut(x_width);
+    repeat(x, s.repeat_width, into_x);
+    if s.conv_covers_bc {
+        let (into_b, into_c) = into_bc.split_at_mut(b_width);
+        repeat(b, s.repeat_width, into_b);
+        into_c.copy_from_slice(c);
+    }
+    convolve::<FMA>(weights, p, window, inputs.filtered);
+    repeat(&inputs.filtered[..x_width], s.repeat_width, inputs.x);
+    let (b, c) = match s.conv_covers_bc {
+        true => inputs.filtered[x_width..].split_at(b_width),
+        false => (b, c),
+    };
+    repeat(b, s.repeat_width, inputs.b);
+    inputs.c.copy_from_slice(c);
+
+    let low = &row[dt_at..dt_at + p.dt_width];
+    for first in (0..p.nheads).step_by(LANES) {
+        let part = first..p.nheads.min(first + LANES);
+        let mut dt = Lanes::load(&weights.dt_bias[part.clone()]);
+        if p.has_dt_weight {
+            for (low, weight) in low.iter().zip(weights.dt_weight.chunks_exact(p.nheads)) {
+                dt = Lanes::splat(*low).mul_add::<FMA>(Lanes::load(&weight[part.clone()]), dt);
+            }
+        } else {
+            dt = dt + Lanes::load(&low[part.clone()]);
+        }
+        let dt = dt.softplus::<FMA>();
+        dt.store(&mut inputs.dt[part.clone()]);
+        if !p.a_is_per_state {
+            let decay = (dt * Lanes::load(&weights.a[part.clone()])).exp::<FMA>();
+            decay.store(&mut inputs.decay[part]);
+        }
+    }
+}
+
+/// Filters and activates the inputs in `values`, and shifts them into the window.
+#[inline(always)]
+fn convolve<const FMA: bool>(
+    weights: &Weights<'_>,
+    p: &DecodeStepProblem,
+    window: &mut [f32],
+    values: &mut [f32],
+) {
+    let channels = values.len();
+    let earlier = p.d_conv - 1;
+    for first in (0..channels).step_by(LANES) {
+        let end = channels.min(first + LANES);
+        let tap = |tap: usize| tap * channels + first..tap * channels + end;
+        let input = Lanes::load(&values[first..end]);
+        let mut sum = Lanes::load(&weights.conv_bias[first..end]);
+        for index in 0..earlier {
+            let line = Lanes::load(&window[tap(index)]);
+            sum = line.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(index)]), sum);
+            if index > 0 {
+                line.store(&mut window[tap(index - 1)]);
+            }
+        }
+        input.store(&mut window[tap(earlier - 1)]);
+        sum = input.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(earlier)]), sum);
+        (sum * sum.sigmoid::<FMA>()).store(&mut values[first..end]);
+    }
+}
+
+/// Repeats each piece of `width` values in place until `out` is full.
+fn repeat(values: &[f32], width: usize, out: &mut [f32]) {
+    let times = out.len() / values.len();
+    if times == 1 {
+        return out.copy_from_slice(values);
+    }
+    for (copies, piece) in (out.chunks_exact_mut(width * times)).zip(values.chunks_exact(width)) {
+        for copy in copies.chunks_exact_mut(width) {
+            copy.copy_from_slice(piece);
+        }
+    }
+}

@@ -1,0 +1,391 @@
+use crate::backend::SsmBackend;
+use crate::decode_step::{
+    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step, reference,
+};
+use crate::primitive::{unwrap, wrap};
+use crate::testing::{F32_TOLERANCE, Seeded, assert_close};
+use burn::tensor::{Tensor, backend::Backend};
+
+/// Tokens of each case.
+const TOKENS: usize = 3;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Case {
+    pub(super) batch: usize,
+    pub(super) nheads: usize,
+    d_conv: usize,
+    /// 0 for a dt that is given by head.
+    dt_rank: usize,
+    a_is_per_state: bool,
+    /// Convolution bias, bias of dt, and d.
+    has_optional: bool,
+    has_norm: bool,
+    pub(super) shape: DecodeStepShape,
+}
+
+/// As the hybrids' Mamba1: 3 query heads of 32 a key/value head, chunks of 16.
+pub(super) const MAMBA1: Case = Case {
+    batch: 2,
+    nheads: 96,
+    d_conv: 4,
+    dt_rank: 6,
+    a_is_per_state: true,
+    has_optional: true,
+    has_norm: false,
+    shape: DecodeStepShape {
+        headdim: 1,
+        d_state: 16,
+        x_width: 32,
+        b_width: 32,
+        c_width: 96,
+        repeat_width: 16,
+        repeat_before_conv: true,
+        conv_covers_bc: false,
+        has_z: true,
+        eps: 1e-5,
+    },
+};
+
+/// As the hybrids' Mamba2: 4 heads of 32, 2 key/value heads.
+pub(super) const MAMBA2: Case = Case {
+    batch: 2,
+    nheads: 4,
+    d_conv: 4,
+    dt_rank: 0,
+    a_is_per_state: false,
+    has_optional: true,
+    has_norm: true,
+    shape: DecodeStepShape {
+        headdim: 32,
+        d_state: 32,
+        x_width: 64,
+        b_width: 64,
+        c_width: 128,
+        repeat_width: 32,
+        repeat_before_conv: false,
+        conv_covers_bc: true,
+        has_z: true,
+        eps: 1e-5,
+    },
+};
+
+pub(super) fn cases() -> Vec<Case> {
+    let change = |case: &Case, change: &dyn Fn(&mut Case)| {
+        let mut case = *case;
+        change(&mut case);
+        case
+    };
+    vec![
+        MAMBA1,
+        MAMBA2,
+        change(&MAMBA1, &|case| case.shape.repeat_before_conv = false),
+        // Whole heads are repeated, so that a group's b is cut from the middle of a piece.
+        change(&MAMBA1, &|case| {
+            case.shape.repeat_width = 32;
+            case.d_conv = 2;
+            case.batch = 1;
+        }),
+        // As the first Mamba: one group, nothing repeated, no gate, few states.
+        change(&MAMBA1, &|case| {
+            case.nheads = 21;
+            case.dt_rank = 0;
+            case.has_optional = false;
+            case.shape.d_state = 5;
+            case.shape.x_width = 21;
+            case.shape.b_width = 5;
+            case.shape.c_width = 5;
+            case.shape.has_z = false;
+        }),
+        // Enough work for several threads.
+        change(&MAMBA1, &|case| {
+            case.batch = 5;
+            case.nheads = 1024;
+            case.shape.x_width = 256;
+            case.shape.b_width = 256;
+            case.shape.c_width = 1024;
+        }),
+        change(&MAMBA2, &|case| case.shape.repeat_before_conv = true),
+        // One group for all heads, nothing a multiple of sixteen.
+        change(&MAMBA2, &|case| {
+            case.batch = 3;
+            case.nheads = 3;
+            case.d_conv = 3;
+            case.has_optional = false;
+            case.shape.headdim = 20;
+            case.shape.d_state = 24;
+            case.shape.x_width = 60;
+            case.shape.b_width = 24;
+            case.shape.c_width = 24;
+        }),
+        change(&MAMBA2, &|case| {
+            case.has_norm = false;
+            case.dt_rank = 3;
+        }),
+        change(&MAMBA2, &|case| {
+            case.batch = 3;
+            case.nheads = 8;
+            case.shape.headdim = 64;
+            case.shape.d_state = 128;
+            case.shape.x_width = 512;
+            case.shape.b_width = 256;
+            case.shape.c_width = 512;
+            case.shape.repeat_width = 128;
+        }),
+        change(&MAMBA2, &|case| {
+            case.nheads = 2;
+            case.shape.headdim = 1;
+            case.shape.d_state = 1;
+            case.shape.x_width = 2;
+            case.shape.b_width = 2;
+            case.shape.c_width = 2;
+            // With one state a head either reading of `a` is the same.
+            case.a_is_per_state = true;
+            case.has_norm = false;
+        }),
+    ]
+}
+
+/// Inputs on the host, in the order of the packed weights.
+pub(super) struct Inputs {
+    pub(super) weights: [Vec<f32>; 7],
+    pub(super) rows: Vec<Vec<f32>>,
+    pub(super) window: Vec<f32>,
+    pub(super) state: Vec<f32>,
+}
+
+/// Output of each token, and the memory after the last.
+pub(super) struct Outcome {
+    pub(super) y: Vec<Vec<f32>>,
+    pub(super) window: Vec<f32>,
+    pub(super) state: Vec<f32>,
+}
+
+impl Case {
+    fn d_inner(&self) -> usize {
+        self.nheads * self.shape.headdim
+    }
+
+    fn conv_channels(&self) -> usize {
+        let s = &self.shape;
+        let (x, b) = match s.repeat_before_conv {
+            true => (self.d_inner(), s.c_width),
+            false => (s.x_width, s.b_width),
+        };
+        if s.conv_covers_bc {
+            x + b + s.c_width
+        } else {
+            x
+        }
+    }
+
+    fn dt_width(&self) -> usize {
+        if self.dt_rank > 0 {
+            self.dt_rank
+        } else {
+            self.nheads
+        }
+    }
+
+    pub(super) fn row_width(&self) -> usize {
+        let s = &self.shape;
+        let z = if s.has_z { self.d_inner() } else { 0 };
+        z + s.x_width + s.b_width + s.c_width + self.dt_width()
+    }
+
+    pub(super) fn inputs(&self, seed: u64) -> Inputs {
+        let mut seeded = Seeded::new(seed);
+        let channels = self.conv_channels();
+        let rates = if self.a_is_per_state {
+            self.shape.d_state
+        } else {
+            1
+        };
+        let norm = if self.has_norm { self.d_inner() } else { 0 };
+        let optional = |length| if self.has_optional { length } else { 0 };
+        Inputs {
+            weights: [
+                seeded.uniforms(channels * self.d_conv, -1.0, 1.0),
+                seeded.uniforms(optional(channels), -0.5, 0.5),
+                seeded.uniforms(self.dt_rank * self.nheads, -0.5, 0.5),
+                seeded.uniforms(optional(self.nheads), -2.0, 0.5),
+                seeded.uniforms(self.nheads * rates, -3.0, -0.1),
+                seeded.uniforms(optional(self.nheads), -1.0, 1.0),
+                seeded.uniforms(norm, 0.5, 1.5),
+            ],
+            rows: (0..TOKENS)
+                .map(|_| seeded.uniforms(self.batch * self.row_width(), -1.5, 1.5))
+                .collect(),
+            window: seeded.uniforms(self.batch * (self.d_conv - 1) * channels, -1.5, 1.5),
+            state: seeded.uniforms(self.batch * self.d_inner() * self.shape.d_state, -1.0, 1.0),
+        }
+    }
+
+    pub(super) fn step<B: Backend>(&self, inputs: &Inputs) -> DecodeStep<B> {
+        let vector = |index: usize| {
+            let values = &inputs.weights[index];
+            (!values.is_empty()).then(|| tensor::<B, 1>(values, [values.len()]))
+        };
+        let matrix = |index: usize, dims: [usize; 2]| tensor::<B, 2>(&inputs.weights[index], dims);
+        let rates = inputs.weights[4].len() / self.nheads;
+        let weights = DecodeStepWeights {
+            conv_weight: matrix(0, [self.conv_channels(), self.d_conv]),
+            conv_bias: vector(1),
+            dt_weight: (self.dt_rank > 0).then(|| matrix(2, [self.dt_rank, self.nheads])),
+            dt_bias: vector(3),
+            a: matrix(4, [self.nheads, rates]),
+            d: vector(5),
+            norm_weight: vector(6),
+        };
+        DecodeStep::new(self.shape, weights).unwrap()
+    }
+
+    pub(super) fn state<B: Backend>(&self, inputs: &Inputs) -> DecodeState<B> {
+        let window = [self.batch, self.d_conv - 1, self.conv_channels()];
+        let state = [self.batch, self.d_inner(), self.shape.d_state];
+        DecodeState {
+            conv_window: tensor(&inputs.window, window),
+            ssm_state: tensor(&inputs.state, state),
+        }
+    }
+
+    pub(super) fn run<B: SsmBackend>(&self, inputs: &Inputs, by_reference: bool) -> Outcome {
+        let step = self.step::<B>(inputs);
+        let mut state = self.state::<B>(inputs);
+        let mut outputs = Vec::new();
+        for row in &inputs.rows {
+            let rows = tensor::<B, 2>(row, [self.batch, self.row_width()]);
+            let y;
+            (y, state) = if by_reference {
+                let problem = step.problem(&rows, &state).unwrap();
+                let operands = [
+                    unwrap(rows),
+                    unwrap(state.conv_window),
+                    unwrap(state.ssm_state),
+                    unwrap(step.packed()),
+                ];
+                let [y, conv_window, ssm_state] = reference::forward::<B>(operands, &problem);
+                let state = DecodeState {
+                    conv_window: wrap(conv_window),
+                    ssm_state: wrap(ssm_state),
+                };
+                (wrap::<B, 2>(y), state)
+            } else {
+                decode_step(&step, rows, state).unwrap()
+            };
+            outputs.push(host(y));
+        }
+        Outcome {
+            y: outputs,
+            window: host(state.conv_window),
+            state: host(state.ssm_state),
+        }
+    }
+
+    /// The equations, one number at a time in f64.
+    fn naive(&self, inputs: &Inputs) -> [Vec<f64>; 3] {
+        let s = &self.shape;
+        let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
+        let [filter, bias, dt_weight, dt_bias, a, d, norm] =
+            inputs.weights.each_ref().map(|w| wide(w));
+        let optional = |values: &[f64], index: usize| values.get(index).copied().unwrap_or(0.0);
+        let silu = |v: f64| v / (1.0 + (-v).exp());
+        let repeat = |values: &[f64], width: usize| -> Vec<f64> {
+            let times = width / values.len();
+            let piece = s.repeat_width;
+            let source = |i: usize| i / (piece * times) * piece + i % piece;
+            let source = |i: usize| if times == 1 { i } else { source(i) };
+            (0..width).map(|i| values[source(i)]).collect()
+        };
+        let (d_inner, channels) = (self.d_inner(), self.conv_channels());
+        let (mut window, mut state) = (wide(&inputs.window), wide(&inputs.state));
+        let mut outputs = Vec::new();
+        for rows in &inputs.rows {
+            for (index, row) in wide(rows).chunks_exact(self.row_width()).enumerate() {
+                let (z, row) = row.split_at(if s.has_z { d_inner } else { 0 });
+                let (x, row) = row.split_at(s.x_width);
+                let (b, row) = row.split_at(s.b_width);
+                let (c, dt) = row.split_at(s.c_width);
+                let (mut x, mut b, mut c) = (x.to_vec(), b.to_vec(), c.to_vec());
+                if s.repeat_before_conv {
+                    x = repeat(&x, d_inner);
+                    b = repeat(&b, s.c_width);
+                }
+                let mut raw = x.clone();
+                if s.conv_covers_bc {
+                    raw.extend(b.iter().chain(&c));
+                }
+                let length = (self.d_conv - 1) * channels;
+                let mut taps = window[index * length..(index + 1) * length].to_vec();
+                taps.extend(raw);
+                let filtered: Vec<f64> = (0..channels)
+                    .map(|channel| {
+                        let tap = |j: usize| {
+                            filter[channel * self.d_conv + j] * taps[j * channels + channel]
+                        };
+                        silu(optional(&bias, channel) + (0..self.d_conv).map(tap).sum::<f64>())
+                    })
+                    .collect();
+                window[index * length..(index + 1) * length].copy_from_slice(&taps[channels..]);
+                let (x_width, b_width) = (x.len(), b.len());
+                x = filtered[..x_width].to_vec();
+                if s.conv_covers_bc {
+                    b = filtered[x_width..x_width + b_width].to_vec();
+                    c = filtered[x_width + b_width..].to_vec();
+                }
+                let (x, b) = (repeat(&x, d_inner), repeat(&b, s.c_width));
+                for head in 0..self.nheads {
+                    let mut step = match self.dt_rank {
+                        0 => dt[head],
+                        rank => (0..rank)
+                            .map(|r| dt[r] * dt_weight[r * self.nheads + head])
+                            .sum(),
+                    };
+                    step = (step + optional(&dt_bias, head)).exp().ln_1p();
+                    let group = head / (self.nheads / (s.c_width / s.d_state));
+                    let mut y = Vec::new();
+                    for channel in head * s.headdim..(head + 1) * s.headdim {
+                        let mut sum = optional(&d, head) * x[channel];
+                        for n in 0..s.d_state {
+                            let rate = match self.a_is_per_state {
+                                true => a[head * s.d_state + n],
+                                false => a[head],
+                            };
+                            let at = (index * d_inner + channel) * s.d_state + n;
+                            state[at] = (step * rate).exp() * state[at]
+                                + step * x[channel] * b[group * s.d_state + n];
+                            sum += state[at] * c[group * s.d_state + n];
+                        }
+                        y.push(if s.has_z { sum * silu(z[channel]) } else { sum });
+                    }
+                    if self.has_norm {
+                        let square = y.iter().map(|y| y * y).sum::<f64>() / y.len() as f64;
+                        for (offset, y) in y.iter_mut().enumerate() {
+                            *y *= norm[head * s.headdim + offset] / (square + s.eps).sqrt();
+                        }
+                    }
+                    outputs.extend(y);
+                }
+            }
+        }
+        [outputs, window, state]
+    }
+
+    pub(super) fn check<B: SsmBackend>(&self, by_reference: bool) {
+        let inputs = self.inputs(7);
+        let outcome = self.run::<B>(&inputs, by_reference);
+        let [y, window, state] = self.naive(&inputs);
+        let label = |what: &str| format!("reference {by_reference}, {self:?}: {what}");
+        assert_close(&label("y"), &outcome.y.concat(), &y, F32_TOLERANCE);
+        assert_close(&label("window"), &outcome.window, &window, 0.0);
+        assert_close(&label("state"), &outcome.state, &state, F32_TOLERANCE);
+    }
+}
+
+pub(super) fn tensor<B: Backend, const D: usize>(values: &[f32], dims: [usize; D]) -> Tensor<B, D> {
+    let data = burn::tensor::TensorData::new(values.to_vec(), dims);
+    Tensor::from_data(data, &Default::default())
+}
+
+pub(super) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+    tensor.into_data().iter::<f32>().collect()
+}
