@@ -5,6 +5,7 @@ mod ssm_state;
 
 pub use kv_cache::KvCache;
 pub(crate) use kv_cache::visible;
+pub(crate) use ssm_state::Mamba1Step;
 pub use ssm_state::{Mamba1State, Mamba2State};
 
 use burn::tensor::{Tensor, backend::Backend};
@@ -24,6 +25,9 @@ pub enum LayerCache<B: Backend> {
 }
 
 /// The memory of a batch of sequences of equal length. A clone is a snapshot.
+///
+/// A cache serves the model it was made by, with the weights that the model had then: single tokens
+/// are decoded with packed copies of the weights of the SSM mixers, which the cache holds too.
 #[derive(Clone, Debug)]
 pub struct Cache<B: Backend> {
     pub(crate) layers: Vec<LayerCache<B>>,
@@ -49,17 +53,11 @@ impl<B: Backend> Cache<B> {
                     if kind == MixerKind::Mamba1 {
                         let state = [batch, llama.d_inner(), ssm.d_state];
                         let ssm_state = Tensor::zeros(state, device);
-                        LayerCache::Mamba1(Mamba1State {
-                            conv_window,
-                            ssm_state,
-                        })
+                        LayerCache::Mamba1(Mamba1State::new(conv_window, ssm_state))
                     } else {
                         let state = [batch, llama.n_heads, llama.head_dim, ssm.d_state];
                         let ssm_state = Tensor::zeros(state, device);
-                        LayerCache::Mamba2(Mamba2State {
-                            conv_window,
-                            ssm_state,
-                        })
+                        LayerCache::Mamba2(Mamba2State::new(conv_window, ssm_state))
                     }
                 }
                 _ => LayerCache::Attention(KvCache::new(capacity)),

@@ -5,7 +5,6 @@ mod depthwise_conv;
 mod mamba1;
 mod mamba2;
 mod repeat;
-mod softplus;
 
 pub(crate) use attention::{Attention, AttentionContext};
 pub(crate) use mamba1::Mamba1;

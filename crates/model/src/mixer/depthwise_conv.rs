@@ -1,7 +1,7 @@
 //! The short causal convolution of the SSM mixers.
 
 use burn::module::{Module, Param};
-use burn::tensor::{Tensor, activation::silu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 use kernels::{CausalConv1dInputs, CausalConv1dOutput, SsmBackend, causal_conv1d};
 
 use crate::params::lazy;
@@ -22,6 +22,13 @@ impl<B: Backend> DepthwiseConv<B> {
     }
 }
 
+impl<B: Backend> DepthwiseConv<B> {
+    /// Filters and biases.
+    pub(super) fn weights(&self) -> (Tensor<B, 2>, Tensor<B, 1>) {
+        (self.weight.val(), self.bias.val())
+    }
+}
+
 impl<B: SsmBackend> DepthwiseConv<B> {
     /// `x` and the result: `[batch, seq, channels]`; `window` is the raw inputs before `x`.
     pub(super) fn forward(
@@ -37,17 +44,5 @@ impl<B: SsmBackend> DepthwiseConv<B> {
             reset: None,
         };
         causal_conv1d(inputs, true).expect("channels and window follow from the configuration")
-    }
-
-    /// One token, `x` of shape `[batch, 1, channels]`; returns the output and the next window.
-    pub(super) fn step(&self, x: Tensor<B, 3>, window: Tensor<B, 3>) -> CausalConv1dOutput<B> {
-        let width = window.dims()[1] + 1;
-        let inputs = Tensor::cat(vec![window, x], 1); // [batch, width, channels]
-        let weight = self.weight.val().transpose().unsqueeze::<3>(); // [1, width, channels]
-        let sum = (inputs.clone() * weight).sum_dim(1) + self.bias.val().unsqueeze::<3>();
-        CausalConv1dOutput {
-            y: silu(sum),
-            last_window: inputs.narrow(1, 1, width - 1),
-        }
     }
 }

@@ -2,13 +2,16 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation::silu, backend::Backend};
-use kernels::{SelectiveScanInputs, SelectiveScanOutput, SsmBackend, selective_scan};
+use burn::tensor::module::linear;
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::{
+    DecodeStep, DecodeStepShape, DecodeStepWeights, SelectiveScanInputs, SelectiveScanOutput,
+    SsmBackend, decode_step, selective_scan,
+};
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
-use super::softplus::softplus;
-use crate::cache::Mamba1State;
+use crate::cache::{Mamba1State, Mamba1Step};
 use crate::config::{LlamaConfig, SsmConfig};
 use crate::params::{lazy, lazy_linear, project};
 
@@ -114,15 +117,10 @@ impl<B: SsmBackend> Mamba1<B> {
         h: Tensor<B, 3>,
         state: &mut Mamba1State<B>,
     ) -> Tensor<B, 3> {
-        let is_step = h.dims()[1] == 1;
-        let inputs = self.project_inputs(h);
-        if is_step {
-            let conv = self
-                .conv1d
-                .step(inputs.x.clone(), state.conv_window.clone());
-            state.conv_window = conv.last_window;
-            return self.output(self.step(conv.y, inputs, &mut state.ssm_state));
+        if h.dims()[1] == 1 {
+            return self.step(h, state);
         }
+        let inputs = self.project_inputs(h);
         let conv = self
             .conv1d
             .forward(inputs.x.clone(), Some(state.conv_window.clone()));
@@ -160,37 +158,55 @@ impl<B: SsmBackend> Mamba1<B> {
         selective_scan(inputs, true).expect("shapes follow from the checked configuration")
     }
 
-    /// One step of the recurrence (method 3.1) for one token a sequence.
-    fn step(
-        &self,
-        x: Tensor<B, 3>,
-        inputs: Projected<B>,
-        state: &mut Tensor<B, 3>,
-    ) -> Tensor<B, 3> {
-        let u = if self.repeat_before_conv {
-            x
-        } else {
-            self.repeat(x)
+    /// One token a sequence, `h` of shape `[batch, 1, d_model]`.
+    fn step(&self, h: Tensor<B, 3>, state: &mut Mamba1State<B>) -> Tensor<B, 3> {
+        let [batch, seq, d_model] = h.dims();
+        let memory = state.take();
+        let Mamba1Step { in_proj, step } = state.step.get_or_insert_with(|| self.decode_step());
+        let rows = linear(h.reshape([batch, d_model]), in_proj.clone(), None);
+        let (y, memory) =
+            decode_step(step, rows, memory).expect("shapes follow from the checked configuration");
+        state.put(memory);
+        linear(y, self.out_proj.weight.val(), None).reshape([batch, seq, d_model])
+    }
+
+    fn decode_step(&self) -> Mamba1Step<B> {
+        let (conv_weight, conv_bias) = self.conv1d.weights();
+        let projections = [
+            &self.in_proj_z,
+            &self.in_proj_x,
+            &self.b_proj,
+            &self.c_proj,
+            &self.dt_proj_down,
+        ];
+        let [d_inner, _] = self.a_log.dims();
+        let d_xb = d_inner / self.repeat_times;
+        let shape = DecodeStepShape {
+            headdim: 1,
+            d_state: self.d_state,
+            x_width: d_xb,
+            b_width: d_xb,
+            c_width: d_inner,
+            repeat_width: self.repeat_width,
+            repeat_before_conv: self.repeat_before_conv,
+            conv_covers_bc: false,
+            has_z: true,
+            eps: 0.0,
         };
-        let [batch, _, d_inner] = u.dims();
-        let column = [batch, d_inner, 1];
-        // A group of `d_state` channels shares its write and read vectors.
-        let by_channel = |x: Tensor<B, 3>| {
-            let groups = d_inner / self.d_state;
-            repeat_pieces(x, self.d_state, self.d_state).reshape([
-                batch,
-                groups * self.d_state,
-                self.d_state,
-            ])
+        let weights = DecodeStepWeights {
+            conv_weight,
+            conv_bias: Some(conv_bias),
+            dt_weight: Some(self.dt_proj.weight.val()),
+            dt_bias: Some(self.dt_bias()),
+            a: self.a(),
+            d: Some(self.d.val()),
+            norm_weight: None,
         };
-        let dt = softplus(inputs.dt + self.dt_bias().unsqueeze::<3>()).reshape(column);
-        let decay = (dt.clone() * self.a().unsqueeze::<3>()).exp();
-        let write = (dt * u.clone().reshape(column)) * by_channel(inputs.b);
-        *state = state.clone() * decay + write;
-        let read = (state.clone() * by_channel(inputs.c))
-            .sum_dim(2)
-            .reshape([batch, 1, d_inner]);
-        (read + u * self.d.val().unsqueeze::<3>()) * silu(inputs.z)
+        Mamba1Step {
+            in_proj: Tensor::cat(projections.map(|layer| layer.weight.val()).into(), 1),
+            step: DecodeStep::new(shape, weights)
+                .expect("shapes follow from the checked configuration"),
+        }
     }
 
     fn output(&self, y: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -2,12 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, RmsNorm};
+use burn::tensor::module::linear;
 use burn::tensor::{Tensor, backend::Backend};
-use kernels::{SsdInputs, SsdOptions, SsmBackend, gated_rms_norm, ssd};
+use kernels::{
+    DecodeStep, DecodeStepShape, DecodeStepWeights, SsdInputs, SsdOptions, SsmBackend, decode_step,
+    gated_rms_norm, ssd,
+};
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
-use super::softplus::softplus;
 use crate::cache::Mamba2State;
 use crate::config::{LlamaConfig, SsmConfig};
 use crate::params::{lazy, lazy_linear, lazy_norm, project};
@@ -126,23 +129,15 @@ impl<B: SsmBackend> Mamba2<B> {
         h: Tensor<B, 3>,
         state: &mut Mamba2State<B>,
     ) -> Tensor<B, 3> {
-        let is_step = h.dims()[1] == 1;
+        if h.dims()[1] == 1 {
+            return self.step(h, state);
+        }
         let (z, xbc, dt) = self.project_inputs(h);
-        let window = state.conv_window.clone();
-        let conv = if is_step {
-            self.conv1d.step(xbc, window)
-        } else {
-            self.conv1d.forward(xbc, Some(window))
-        };
-        state.conv_window = conv.last_window;
+        let conv = self.conv1d.forward(xbc, Some(state.conv_window.clone()));
         let inputs = self.split(conv.y, dt);
-        let y = if is_step {
-            self.step(inputs, &mut state.ssm_state)
-        } else {
-            let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()));
-            state.ssm_state = last_state;
-            y
-        };
+        let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()));
+        state.conv_window = conv.last_window;
+        state.ssm_state = last_state;
         self.output(y, z)
     }
 
@@ -173,20 +168,42 @@ impl<B: SsmBackend> Mamba2<B> {
         (output.y.reshape([batch, seq, d_inner]), output.last_state)
     }
 
-    /// One step of the recurrence (method 3.2) for one token a sequence.
-    fn step(&self, inputs: ScanInputs<B>, state: &mut Tensor<B, 4>) -> Tensor<B, 3> {
-        let [batch, _, d_inner] = inputs.x.dims();
-        let (heads, width) = (self.nheads, self.headdim);
-        let by_head = |x: Tensor<B, 1>| x.reshape([1, heads, 1, 1]);
-        let dt = softplus(inputs.dt + self.dt_bias.val().unsqueeze::<3>());
-        let dt = dt.reshape([batch, heads, 1, 1]);
-        let decay = (dt.clone() * by_head(self.a())).exp();
-        let x = inputs.x.reshape([batch, heads, width, 1]);
-        let b = inputs.b.reshape([batch, heads, 1, width]);
-        let c = inputs.c.reshape([batch, heads, 1, width]);
-        *state = state.clone() * decay + (dt * x.clone()) * b;
-        let read = (state.clone() * c).sum_dim(3);
-        (read + x * by_head(self.d.val())).reshape([batch, 1, d_inner])
+    /// One token a sequence, `h` of shape `[batch, 1, d_model]`.
+    fn step(&self, h: Tensor<B, 3>, state: &mut Mamba2State<B>) -> Tensor<B, 3> {
+        let [batch, seq, d_model] = h.dims();
+        let memory = state.take();
+        let step = state.step.get_or_insert_with(|| self.decode_step());
+        let rows = linear(h.reshape([batch, d_model]), self.in_proj.weight.val(), None);
+        let (y, memory) =
+            decode_step(step, rows, memory).expect("shapes follow from the checked configuration");
+        state.put(memory, self.headdim);
+        linear(y, self.out_proj.weight.val(), None).reshape([batch, seq, d_model])
+    }
+
+    fn decode_step(&self) -> DecodeStep<B> {
+        let (conv_weight, conv_bias) = self.conv1d.weights();
+        let shape = DecodeStepShape {
+            headdim: self.headdim,
+            d_state: self.headdim,
+            x_width: self.d_xb,
+            b_width: self.d_xb,
+            c_width: self.d_inner(),
+            repeat_width: self.repeat_width,
+            repeat_before_conv: self.repeat_before_conv,
+            conv_covers_bc: true,
+            has_z: true,
+            eps: self.norm.epsilon,
+        };
+        let weights = DecodeStepWeights {
+            conv_weight,
+            conv_bias: Some(conv_bias),
+            dt_weight: None,
+            dt_bias: Some(self.dt_bias.val()),
+            a: self.a().reshape([self.nheads, 1]),
+            d: Some(self.d.val()),
+            norm_weight: Some(self.norm.gamma.val()),
+        };
+        DecodeStep::new(shape, weights).expect("shapes follow from the checked configuration")
     }
 
     fn output(&self, y: Tensor<B, 3>, z: Tensor<B, 3>) -> Tensor<B, 3> {
