@@ -62,20 +62,6 @@ pub fn run(args: PretrainArgs, device: &Device) -> anyhow::Result<Outcome> {
                     )
                 })
             }
-            Progress::Evaluated {
-                step,
-                held_out_loss,
-                scores,
-            } => {
-                let scores: Vec<_> = scores
-                    .iter()
-                    .map(|(name, share)| format!("{name} {:.1} %", share * 100.0))
-                    .collect();
-                Some(format!(
-                    "step {step}: held-out loss {held_out_loss:.4}; {}",
-                    scores.join(", ")
-                ))
-            }
             Progress::Note(text) => Some(text.clone()),
         };
         if let Some(line) = line {
@@ -93,6 +79,18 @@ pub fn run(args: PretrainArgs, device: &Device) -> anyhow::Result<Outcome> {
         &meta,
         SavePrecision::Bf16,
     )?;
+    // The model is on the disk before anything else takes time.
+    let scores = trained.measure(&recipe, device)?;
+    let shares: Vec<_> = scores
+        .exact_match
+        .iter()
+        .map(|(name, share)| format!("{name} {:.1} %", share * 100.0))
+        .collect();
+    say(&format!(
+        "held-out loss {:.4}; {}",
+        scores.held_out_loss,
+        shares.join(", ")
+    ));
     let provenance = json!({
         "made_by": concat!("distill pretrain ", env!("CARGO_PKG_VERSION")),
         "commit": super::generate_data::commit(),
@@ -100,8 +98,8 @@ pub fn run(args: PretrainArgs, device: &Device) -> anyhow::Result<Outcome> {
         "recipe": recipe,
         "data_sha256": data_sha256,
         "steps": trained.steps,
-        "held_out_loss": trained.held_out_loss,
-        "exact_match": trained.scores.iter().cloned().collect::<std::collections::BTreeMap<_, _>>(),
+        "held_out_loss": scores.held_out_loss,
+        "exact_match": scores.exact_match.into_iter().collect::<std::collections::BTreeMap<_, _>>(),
         "wall_ms": started.elapsed().as_millis() as u64,
         "log": lines,
     });

@@ -50,10 +50,30 @@ pub struct Pretrained<B: SsmBackend> {
     pub tokenizer: Tokenizer,
     /// Steps taken.
     pub steps: usize,
+    /// Dialogues that it was not trained on.
+    held_out: Vec<Example>,
+}
+
+/// What a trained model can do.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Scores {
     /// Held-out loss of the dialogues, nats a token of any kind.
     pub held_out_loss: f64,
     /// Exact match on held-out tasks by pairs and kind, 0 to 1.
-    pub scores: Vec<(String, f64)>,
+    pub exact_match: Vec<(String, f64)>,
+}
+
+impl<B: SsmBackend> Pretrained<B> {
+    /// Measures the model on held-out dialogues and tasks.
+    ///
+    /// # Errors
+    /// When a task cannot be encoded.
+    pub fn measure(&self, recipe: &PretrainRecipe, device: &B::Device) -> anyhow::Result<Scores> {
+        Ok(Scores {
+            held_out_loss: held_out_loss(&self.model, &self.held_out, recipe, device),
+            exact_match: exact_matches(&self.model, &self.tokenizer, recipe)?,
+        })
+    }
 }
 
 /// A line of progress.
@@ -73,15 +93,6 @@ pub enum Progress {
         lr: f64,
         /// Tokens a second, padding included.
         tokens_per_s: f64,
-    },
-    /// A measurement.
-    Evaluated {
-        /// Steps taken.
-        step: usize,
-        /// Held-out loss of the dialogues, nats a token.
-        held_out_loss: f64,
-        /// Exact match by pairs and kind, 0 to 1.
-        scores: Vec<(String, f64)>,
     },
     /// Something worth a line.
     Note(String),
@@ -155,10 +166,6 @@ pub fn pretrain<B: SsmBackend>(
     let threads = std::thread::available_parallelism().map_or(1, |count| count.get());
     let threads = threads.saturating_sub(2).clamp(1, 12);
     let mut feed = Feed::start(source, threads);
-    let measure = |model: &HybridModel<B>| -> anyhow::Result<(f64, Vec<(String, f64)>)> {
-        let loss = held_out_loss(model, &held_out, recipe, device);
-        Ok((loss, scores(model, &tokenizer, recipe)?))
-    };
 
     let mut unread: Vec<Tensor<B, 1>> = Vec::new();
     let (mut window_tokens, mut window_start) = (0, Instant::now());
@@ -208,29 +215,12 @@ pub fn pretrain<B: SsmBackend>(
                 trainer.set_schedule(schedule(steps));
             }
         }
-        if step % training.eval_every == 0 && step < steps {
-            let (held_out_loss, scores) = measure(&model.valid())?;
-            report(Progress::Evaluated {
-                step,
-                held_out_loss,
-                scores,
-            });
-            window_start = Instant::now();
-        }
     }
-    let model = model.valid();
-    let (held_out_loss, scores) = measure(&model)?;
-    report(Progress::Evaluated {
-        step,
-        held_out_loss,
-        scores: scores.clone(),
-    });
     Ok(Pretrained {
-        model,
+        model: model.valid(),
         tokenizer,
         steps: step,
-        held_out_loss,
-        scores,
+        held_out,
     })
 }
 
@@ -307,7 +297,7 @@ fn held_out_loss<B: SsmBackend>(
 }
 
 /// Exact match on held-out tasks of each kind at 4, 8 and 12 pairs, as far as the recipe trains them.
-fn scores<B: SsmBackend>(
+fn exact_matches<B: SsmBackend>(
     model: &HybridModel<B>,
     tokenizer: &Tokenizer,
     recipe: &PretrainRecipe,

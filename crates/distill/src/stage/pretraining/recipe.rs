@@ -93,9 +93,7 @@ pub struct TrainingTable {
     pub clip_norm: f64,
     /// Steps between two reads of the loss.
     pub log_every: usize,
-    /// Steps between two measurements.
-    pub eval_every: usize,
-    /// Held-out tasks of each measurement.
+    /// Held-out tasks of each kind and number of pairs that the trained model is measured on.
     pub eval_tasks: usize,
 }
 
@@ -163,10 +161,6 @@ impl PretrainRecipe {
                 .is_none_or(|minutes| minutes > 0.0 && minutes.is_finite()),
             "`training.minutes` is {}, must be above 0",
             training.minutes.unwrap_or_default()
-        );
-        ensure!(
-            training.eval_every > 0,
-            "`training.eval_every` is 0, must be at least 1"
         );
         Ok(())
     }

@@ -4,7 +4,7 @@ use super::*;
 
 const RECIPE: &str = include_str!("../../../../../experiments/tiny-pretrain.toml");
 
-fn run(stop: &StopFlag) -> (Pretrained<Flex>, Vec<Progress>) {
+fn recipe() -> PretrainRecipe {
     let set = [
         "model.vocab_size=400",
         "model.n_layers=1",
@@ -23,11 +23,14 @@ fn run(stop: &StopFlag) -> (Pretrained<Flex>, Vec<Progress>) {
         "training.eval_tasks=2",
     ]
     .map(str::to_owned);
-    let recipe = PretrainRecipe::parse(RECIPE, &set).expect("the recipe parses");
+    PretrainRecipe::parse(RECIPE, &set).expect("the recipe parses")
+}
+
+fn run(stop: &StopFlag) -> (Pretrained<Flex>, Vec<Progress>) {
     let records = crate::data::builtin::replies().expect("parses");
     let records = records.into_iter().take(20).collect();
     let mut progress = Vec::new();
-    let trained = pretrain(&recipe, records, &Default::default(), stop, &mut |line| {
+    let trained = pretrain(&recipe(), records, &Default::default(), stop, &mut |line| {
         progress.push(line);
     });
     (trained.expect("trains"), progress)
@@ -49,8 +52,10 @@ fn a_small_model_learns_and_repeats_itself() {
     let losses = losses(&progress);
     assert_eq!((losses.len(), trained.steps), (3, 6));
     assert!(losses[2] < losses[0], "{losses:?}");
-    assert!(trained.held_out_loss.is_finite());
-    assert_eq!(trained.scores.len(), 3, "each kind at 4 pairs");
+    let scores = trained.measure(&recipe(), &Default::default());
+    let scores = scores.expect("measures");
+    assert!(scores.held_out_loss.is_finite());
+    assert_eq!(scores.exact_match.len(), 3, "each kind at 4 pairs");
     assert_eq!(trained.tokenizer.token_id("<|im_end|>"), Some(2));
     assert_eq!(losses, self::losses(&run(&StopFlag::new()).1));
 }
