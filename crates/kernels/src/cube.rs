@@ -7,6 +7,7 @@ pub(crate) mod tensor;
 
 use crate::backend::SsmBackend;
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
@@ -48,5 +49,12 @@ where
         problem: &GatedRmsNormProblem,
     ) -> GatedRmsNormOperands<Self> {
         gated_rms_norm::launch::backward(operands, gradient, problem)
+    }
+
+    fn decode_step(
+        operands: DecodeStepOperands<Self>,
+        problem: &DecodeStepProblem,
+    ) -> [FloatTensor<Self>; 3] {
+        decode_step::launch::forward::<R, F, I, BT>(operands, problem)
     }
 }

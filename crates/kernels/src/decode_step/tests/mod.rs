@@ -1,10 +1,11 @@
 mod case;
 
-use super::{DecodeStep, DecodeStepWeights, decode_step};
+use super::{DecodeState, DecodeStep, DecodeStepWeights, decode_step};
 use crate::error::KernelError;
+use crate::testing::assert_close;
 use crate::testing::subject::Subject;
 use burn::backend::Autodiff;
-use burn::tensor::Tensor;
+use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
 use case::{MAMBA1, MAMBA2, cases, host, tensor};
 
@@ -46,6 +47,26 @@ fn a_state_that_is_still_held_keeps_its_values() {
     assert_eq!(host(held.conv_window), inputs.window);
     assert_ne!(host(next.ssm_state), inputs.state);
     assert_ne!(host(next.conv_window), inputs.window);
+}
+
+#[test]
+fn outputs_have_the_types_of_their_inputs() {
+    let mut case = MAMBA2;
+    case.batch = 1;
+    let inputs = case.inputs(7);
+    let (step, state) = (case.step::<Flex>(&inputs), case.state::<Flex>(&inputs));
+    let rows = tensor::<Flex, 2>(&inputs.rows[0], [1, case.row_width()]);
+    let (exact, _) = decode_step(&step, rows.clone(), state.clone()).unwrap();
+    let state = DecodeState {
+        conv_window: state.conv_window.cast(DType::BF16),
+        ..state
+    };
+    let (y, state) = decode_step(&step, rows.cast(DType::BF16), state).unwrap();
+    assert_eq!(y.dtype(), DType::BF16);
+    assert_eq!(state.conv_window.dtype(), DType::BF16);
+    assert_eq!(state.ssm_state.dtype(), DType::F32);
+    let exact: Vec<f64> = host(exact).into_iter().map(f64::from).collect();
+    assert_close("y", &host(y), &exact, 0.05);
 }
 
 #[test]

@@ -1,0 +1,140 @@
+//! The decode step on a GPU: one cube for some heads of one sequence, from the row to the output.
+
+mod forward;
+mod inputs;
+
+pub(super) use forward::decode_step_forward;
+
+use super::DecodeStepProblem;
+use cubecl::prelude::*;
+
+/// How heads are laid over the units of a cube, and where everything lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Layout {
+    /// Units of a cube, a power of two.
+    pub(super) units: usize,
+    /// Heads of a cube; one if heads convolve their own b and c, or are normalised.
+    pub(super) heads: usize,
+    /// Units that share a channel's states, a power of two.
+    pub(super) sharers: usize,
+    /// Vectors of states of each of them.
+    pub(super) held: usize,
+    pub(super) nheads: usize,
+    pub(super) headdim: usize,
+    pub(super) d_state: usize,
+    pub(super) d_conv: usize,
+    pub(super) dt_width: usize,
+    /// Heads that share b and c.
+    pub(super) heads_per_group: usize,
+    pub(super) repeat_width: usize,
+    pub(super) x_repeats: usize,
+    pub(super) b_repeats: usize,
+    pub(super) repeat_before_conv: bool,
+    pub(super) conv_covers_bc: bool,
+    pub(super) has_z: bool,
+    pub(super) has_dt_weight: bool,
+    pub(super) a_is_per_state: bool,
+    pub(super) has_norm: bool,
+    pub(super) row_width: usize,
+    /// First column of x, b, c and dt in a row.
+    pub(super) columns: [usize; 4],
+    /// Channels of x and b in the convolution, and of all of it.
+    pub(super) conv_x: usize,
+    pub(super) conv_b: usize,
+    pub(super) conv_channels: usize,
+    /// First elements of the packed weights, in their order.
+    pub(super) packed: [usize; 7],
+}
+
+impl Layout {
+    /// The part that follows from the problem; the caller chooses the first four.
+    pub(super) fn new(p: &DecodeStepProblem, [units, heads, sharers, held]: [usize; 4]) -> Self {
+        let s = &p.shape;
+        let [conv_x, conv_b] = p.conv_widths();
+        let mut first = 0;
+        let packed = p.packed_lengths().map(|length| {
+            first += length;
+            first - length
+        });
+        Self {
+            units,
+            heads,
+            sharers,
+            held,
+            nheads: p.nheads,
+            headdim: s.headdim,
+            d_state: s.d_state,
+            d_conv: p.d_conv,
+            dt_width: p.dt_width,
+            heads_per_group: p.nheads / p.ngroups(),
+            repeat_width: s.repeat_width,
+            x_repeats: p.x_repeats(),
+            b_repeats: p.b_repeats(),
+            repeat_before_conv: s.repeat_before_conv,
+            conv_covers_bc: s.conv_covers_bc,
+            has_z: s.has_z,
+            has_dt_weight: p.has_dt_weight,
+            a_is_per_state: p.a_is_per_state,
+            has_norm: p.has_norm,
+            row_width: p.row_width(),
+            columns: p.columns(),
+            conv_x,
+            conv_b,
+            conv_channels: p.conv_channels(),
+            packed,
+        }
+    }
+
+    /// Channels of a cube.
+    pub(super) fn channels(&self) -> usize {
+        self.heads * self.headdim
+    }
+
+    /// States whose b and c a cube holds.
+    pub(super) fn shared_states(&self) -> usize {
+        match self.conv_covers_bc {
+            true => self.d_state,
+            false => 1,
+        }
+    }
+
+    /// Bytes of shared memory.
+    pub(super) fn shared_bytes(&self) -> usize {
+        let channels = self.channels();
+        let floats = channels + channels * self.sharers + self.heads + self.units;
+        (floats + 2 * self.shared_states()) * size_of::<f32>()
+    }
+}
+
+/// Where the `at`-th of repeated channels comes from.
+#[cube]
+fn source(at: usize, #[comptime] repeats: usize, #[comptime] width: usize) -> usize {
+    if comptime!(repeats == 1) {
+        at
+    } else {
+        at / comptime!(width * repeats) * width + at % width
+    }
+}
+
+/// `x * sigmoid(x)`.
+#[cube]
+fn silu(x: f32) -> f32 {
+    x / (1.0f32 + (-x).exp())
+}
+
+/// `ln(1 + e^x)`: the larger of `x` and 0, plus `ln(1 + t)` with `t = e^-|x|` through
+/// `2 artanh(t / (2 + t))`, which keeps small steps where `log1p` is a plain logarithm.
+#[cube]
+fn softplus(x: f32) -> f32 {
+    let t = (-x.abs()).exp();
+    let s = t / (2.0f32 + t);
+    let s2 = s * s;
+    let mut p = s2 * (2.0f32 / 15.0f32) + 2.0f32 / 13.0f32;
+    p = p * s2 + 2.0f32 / 11.0f32;
+    p = p * s2 + 2.0f32 / 9.0f32;
+    p = p * s2 + 2.0f32 / 7.0f32;
+    p = p * s2 + 2.0f32 / 5.0f32;
+    p = p * s2 + 2.0f32 / 3.0f32;
+    p = p * s2 + 2.0f32;
+    p * s + x.max(0.0f32)
+}
