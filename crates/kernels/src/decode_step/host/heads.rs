@@ -68,25 +68,60 @@ fn recur<const FMA: bool, const A_IS_PER_STATE: bool>(
             true => &weights.a[head * d_state..(head + 1) * d_state],
             false => &[],
         };
-        let mut decay = Lanes::splat(inputs.decay[head]);
+        let decay = inputs.decay[head];
         let x = &inputs.x[head * headdim..(head + 1) * headdim];
         for (x, (state, y)) in x.iter().zip(channels.by_ref()) {
-            let input = Lanes::splat(dt * x);
+            let line = Line {
+                b,
+                c,
+                rates,
+                dt: Lanes::splat(dt),
+                decay: Lanes::splat(decay),
+                input: Lanes::splat(dt * x),
+            };
             let mut sum = Lanes::ZERO;
-            for first in (0..d_state).step_by(LANES) {
-                let part = first..d_state.min(first + LANES);
-                if A_IS_PER_STATE {
-                    let rates = Lanes::load(&rates[part.clone()]);
-                    decay = (Lanes::splat(dt) * rates).exp::<FMA>();
-                }
-                let written = input * Lanes::load(&b[part.clone()]);
-                let line = &mut state[part.clone()];
-                let next = decay.mul_add::<FMA>(Lanes::load(line), written);
-                next.store(line);
-                sum = next.mul_add::<FMA>(Lanes::load(&c[part]), sum);
+            // Whole blocks have a constant width, so that they stay in registers.
+            let whole = d_state - d_state % LANES;
+            for first in (0..whole).step_by(LANES) {
+                sum = line.step::<FMA, A_IS_PER_STATE>(first, LANES, state, sum);
+            }
+            if whole < d_state {
+                sum = line.step::<FMA, A_IS_PER_STATE>(whole, d_state - whole, state, sum);
             }
             *y = sum.sum() + skip * x;
         }
+    }
+}
+
+/// What the states of one channel meet.
+struct Line<'a> {
+    b: &'a [f32],
+    c: &'a [f32],
+    rates: &'a [f32],
+    dt: Lanes,
+    decay: Lanes,
+    input: Lanes,
+}
+
+impl Line<'_> {
+    /// Updates the states `first..first + width` and adds what they give to `sum`.
+    #[inline(always)]
+    fn step<const FMA: bool, const A_IS_PER_STATE: bool>(
+        &self,
+        first: usize,
+        width: usize,
+        state: &mut [f32],
+        sum: Lanes,
+    ) -> Lanes {
+        let decay = match A_IS_PER_STATE {
+            true => (self.dt * Lanes::load(&self.rates[first..first + width])).exp::<FMA>(),
+            false => self.decay,
+        };
+        let written = self.input * Lanes::load(&self.b[first..first + width]);
+        let state = &mut state[first..first + width];
+        let next = decay.mul_add::<FMA>(Lanes::load(state), written);
+        next.store(state);
+        next.mul_add::<FMA>(Lanes::load(&self.c[first..first + width]), sum)
     }
 }
 

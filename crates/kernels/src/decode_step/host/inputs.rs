@@ -20,7 +20,7 @@ fn prepare_body<const FMA: bool>(
     weights: &Weights<'_>,
     p: &DecodeStepProblem,
     window: &mut [f32],
-    inputs: Inputs<&mut [f32]>,
+    mut inputs: Inputs<&mut [f32]>,
 ) {
     let s = &p.shape;
     let [x_at, b_at, c_at, dt_at] = p.columns();
@@ -45,22 +45,39 @@ fn prepare_body<const FMA: bool>(
     inputs.c.copy_from_slice(c);
 
     let low = &row[dt_at..dt_at + p.dt_width];
-    for first in (0..p.nheads).step_by(LANES) {
-        let part = first..p.nheads.min(first + LANES);
-        let mut dt = Lanes::load(&weights.dt_bias[part.clone()]);
-        if p.has_dt_weight {
-            for (low, weight) in low.iter().zip(weights.dt_weight.chunks_exact(p.nheads)) {
-                dt = Lanes::splat(*low).mul_add::<FMA>(Lanes::load(&weight[part.clone()]), dt);
-            }
-        } else {
-            dt = dt + Lanes::load(&low[part.clone()]);
+    let whole = p.nheads - p.nheads % LANES;
+    for first in (0..whole).step_by(LANES) {
+        step_sizes::<FMA>(low, weights, p, &mut inputs, first, LANES);
+    }
+    if whole < p.nheads {
+        step_sizes::<FMA>(low, weights, p, &mut inputs, whole, p.nheads - whole);
+    }
+}
+
+/// Step sizes, and decays if heads have one, of the heads `first..first + width`.
+#[inline(always)]
+fn step_sizes<const FMA: bool>(
+    low: &[f32],
+    weights: &Weights<'_>,
+    p: &DecodeStepProblem,
+    inputs: &mut Inputs<&mut [f32]>,
+    first: usize,
+    width: usize,
+) {
+    let part = first..first + width;
+    let mut dt = Lanes::load(&weights.dt_bias[part.clone()]);
+    if p.has_dt_weight {
+        for (low, weight) in low.iter().zip(weights.dt_weight.chunks_exact(p.nheads)) {
+            dt = Lanes::splat(*low).mul_add::<FMA>(Lanes::load(&weight[part.clone()]), dt);
         }
-        let dt = dt.softplus::<FMA>();
-        dt.store(&mut inputs.dt[part.clone()]);
-        if !p.a_is_per_state {
-            let decay = (dt * Lanes::load(&weights.a[part.clone()])).exp::<FMA>();
-            decay.store(&mut inputs.decay[part]);
-        }
+    } else {
+        dt = dt + Lanes::load(&low[part.clone()]);
+    }
+    let dt = dt.softplus::<FMA>();
+    dt.store(&mut inputs.dt[part.clone()]);
+    if !p.a_is_per_state {
+        let decay = (dt * Lanes::load(&weights.a[part.clone()])).exp::<FMA>();
+        decay.store(&mut inputs.decay[part]);
     }
 }
 
@@ -73,23 +90,41 @@ fn convolve<const FMA: bool>(
     values: &mut [f32],
 ) {
     let channels = values.len();
-    let earlier = p.d_conv - 1;
-    for first in (0..channels).step_by(LANES) {
-        let end = channels.min(first + LANES);
-        let tap = |tap: usize| tap * channels + first..tap * channels + end;
-        let input = Lanes::load(&values[first..end]);
-        let mut sum = Lanes::load(&weights.conv_bias[first..end]);
-        for index in 0..earlier {
-            let line = Lanes::load(&window[tap(index)]);
-            sum = line.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(index)]), sum);
-            if index > 0 {
-                line.store(&mut window[tap(index - 1)]);
-            }
-        }
-        input.store(&mut window[tap(earlier - 1)]);
-        sum = input.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(earlier)]), sum);
-        (sum * sum.sigmoid::<FMA>()).store(&mut values[first..end]);
+    // Whole blocks have a constant width, so that they stay in registers.
+    let whole = channels - channels % LANES;
+    for first in (0..whole).step_by(LANES) {
+        convolve_block::<FMA>(weights, p, window, values, first, LANES);
     }
+    if whole < channels {
+        convolve_block::<FMA>(weights, p, window, values, whole, channels - whole);
+    }
+}
+
+/// Channels `first..first + width` of [`convolve`].
+#[inline(always)]
+fn convolve_block<const FMA: bool>(
+    weights: &Weights<'_>,
+    p: &DecodeStepProblem,
+    window: &mut [f32],
+    values: &mut [f32],
+    first: usize,
+    width: usize,
+) {
+    let channels = values.len();
+    let earlier = p.d_conv - 1;
+    let tap = |tap: usize| tap * channels + first..tap * channels + first + width;
+    let input = Lanes::load(&values[first..first + width]);
+    let mut sum = Lanes::load(&weights.conv_bias[first..first + width]);
+    for index in 0..earlier {
+        let line = Lanes::load(&window[tap(index)]);
+        sum = line.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(index)]), sum);
+        if index > 0 {
+            line.store(&mut window[tap(index - 1)]);
+        }
+    }
+    input.store(&mut window[tap(earlier - 1)]);
+    sum = input.mul_add::<FMA>(Lanes::load(&weights.conv_weight[tap(earlier)]), sum);
+    (sum * sum.sigmoid::<FMA>()).store(&mut values[first..first + width]);
 }
 
 /// Repeats each piece of `width` values in place until `out` is full.
