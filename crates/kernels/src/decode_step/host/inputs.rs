@@ -45,19 +45,69 @@ fn prepare_body<const FMA: bool>(
     inputs.c.copy_from_slice(c);
 
     let low = &row[dt_at..dt_at + p.dt_width];
+    inputs.dt.copy_from_slice(weights.dt_bias);
+    match p.has_dt_weight {
+        true => project::<FMA>(low, weights.dt_weight, inputs.dt),
+        false => add_rows::<FMA, 1>([1.0], low, inputs.dt),
+    }
     let whole = p.nheads - p.nheads % LANES;
     for first in (0..whole).step_by(LANES) {
-        step_sizes::<FMA>(low, weights, p, &mut inputs, first, LANES);
+        step_sizes::<FMA>(weights, p, &mut inputs, first, LANES);
     }
     if whole < p.nheads {
-        step_sizes::<FMA>(low, weights, p, &mut inputs, whole, p.nheads - whole);
+        step_sizes::<FMA>(weights, p, &mut inputs, whole, p.nheads - whole);
     }
+}
+
+/// Adds the product of `low` and `weight`, `[low.len(), sums.len()]`, to `sums`.
+#[inline(always)]
+fn project<const FMA: bool>(low: &[f32], weight: &[f32], sums: &mut [f32]) {
+    const ROWS: usize = 4;
+    let width = sums.len();
+    let (blocks, rest) = low.as_chunks::<ROWS>();
+    let (block_rows, rest_rows) = weight.split_at(blocks.len() * ROWS * width);
+    for (factors, rows) in blocks.iter().zip(block_rows.chunks_exact(ROWS * width)) {
+        add_rows::<FMA, ROWS>(*factors, rows, sums);
+    }
+    for (factor, row) in rest.iter().zip(rest_rows.chunks_exact(width)) {
+        add_rows::<FMA, 1>([*factor], row, sums);
+    }
+}
+
+/// Adds `N` rows, each times its factor, to `sums`.
+#[inline(always)]
+fn add_rows<const FMA: bool, const N: usize>(factors: [f32; N], rows: &[f32], sums: &mut [f32]) {
+    let width = sums.len();
+    let whole = width - width % LANES;
+    for first in (0..whole).step_by(LANES) {
+        add_block::<FMA, N>(&factors, rows, sums, first, LANES);
+    }
+    if whole < width {
+        add_block::<FMA, N>(&factors, rows, sums, whole, width - whole);
+    }
+}
+
+#[inline(always)]
+fn add_block<const FMA: bool, const N: usize>(
+    factors: &[f32; N],
+    rows: &[f32],
+    sums: &mut [f32],
+    first: usize,
+    width: usize,
+) {
+    let stride = sums.len();
+    let out = &mut sums[first..first + width];
+    let mut sum = Lanes::load(out);
+    for (index, factor) in factors.iter().enumerate() {
+        let at = index * stride + first;
+        sum = Lanes::splat(*factor).mul_add::<FMA>(Lanes::load(&rows[at..at + width]), sum);
+    }
+    sum.store(out);
 }
 
 /// Step sizes, and decays if heads have one, of the heads `first..first + width`.
 #[inline(always)]
 fn step_sizes<const FMA: bool>(
-    low: &[f32],
     weights: &Weights<'_>,
     p: &DecodeStepProblem,
     inputs: &mut Inputs<&mut [f32]>,
@@ -65,15 +115,7 @@ fn step_sizes<const FMA: bool>(
     width: usize,
 ) {
     let part = first..first + width;
-    let mut dt = Lanes::load(&weights.dt_bias[part.clone()]);
-    if p.has_dt_weight {
-        for (low, weight) in low.iter().zip(weights.dt_weight.chunks_exact(p.nheads)) {
-            dt = Lanes::splat(*low).mul_add::<FMA>(Lanes::load(&weight[part.clone()]), dt);
-        }
-    } else {
-        dt = dt + Lanes::load(&low[part.clone()]);
-    }
-    let dt = dt.softplus::<FMA>();
+    let dt = Lanes::load(&inputs.dt[part.clone()]).softplus::<FMA>();
     dt.store(&mut inputs.dt[part.clone()]);
     if !p.a_is_per_state {
         let decay = (dt * Lanes::load(&weights.a[part.clone()])).exp::<FMA>();
