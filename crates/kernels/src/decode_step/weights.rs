@@ -63,6 +63,11 @@ impl<B: Backend> DecodeStep<B> {
         Ok(Self { problem, packed })
     }
 
+    /// Sizes and flags of the step, for one sequence.
+    pub fn sizes(&self) -> &DecodeStepProblem {
+        &self.problem
+    }
+
     /// Sizes and flags of the step of a batch, after checking its shapes.
     pub(super) fn problem(
         &self,
