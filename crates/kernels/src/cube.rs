@@ -5,10 +5,11 @@ pub(crate) mod activation;
 pub(crate) mod sum;
 pub(crate) mod tensor;
 
-use crate::backend::SsmBackend;
+use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
@@ -19,6 +20,25 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn selective_scan_forward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &SelectiveScanProblem,
+        save: bool,
+    ) -> StateSpaceOutput<Self> {
+        selective_scan::launch::forward(operands, reset, problem, save)
+    }
+
+    fn selective_scan_backward(
+        operands: SelectiveScanOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        saved: Option<FloatTensor<Self>>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SelectiveScanProblem,
+    ) -> SelectiveScanOperands<Self> {
+        selective_scan::launch::backward(operands, reset, saved, gradients, problem)
+    }
+
     fn causal_conv1d_forward(
         operands: CausalConv1dOperands<Self>,
         reset: Option<FloatTensor<Self>>,

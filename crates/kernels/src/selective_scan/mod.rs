@@ -9,6 +9,12 @@
 
 #[cfg(feature = "flex")]
 pub(crate) mod host;
+#[cfg(feature = "cube")]
+mod kernel;
+#[cfg(feature = "cube")]
+pub(crate) mod launch;
+#[cfg(feature = "cube")]
+mod layout;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -1,0 +1,430 @@
+//! Gradients of the scan (method 3.1), tile after tile from the end.
+//!
+//! A tile's states are recomputed from the one saved before it and kept in registers. The sums over
+//! channels that `b` and `c` need are made in shared memory in a fixed order, so that results repeat
+//! bit for bit.
+
+use super::place::{
+    Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
+};
+use super::{ScanConfig, gate, gate_slope, step_size, step_slope};
+use cubecl::prelude::*;
+
+/// Runs all chunks at once; a cube at (channels, batch, chunk). Inputs as in the forward pass, and:
+///
+/// - `states`: as the forward pass leaves it with `save`
+/// - `gy`: `[batch, seq, d_inner]`; `adjoints`: `[batch, chunks, d_inner, d_state]`, gradient of the state
+///   after each chunk, read if `has_adjoints`
+/// - `gu`, `gdt`, `gz`: `[batch, seq, d_inner]`; `gb`, `gc`: `[batch, seq, ngroups * parts, d_state]`, sums over
+///   the channels of a cube within one group
+/// - `g_params`: `[batch * chunks, d_inner, d_state + 2]`; `g_initial`: `[batch, d_inner, d_state]`
+#[cube(launch_unchecked, fast_math = FastMath::all())]
+pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: Size>(
+    u: &Tensor<Vector<F, V>>,
+    dt: &Tensor<Vector<F, V>>,
+    b: &Tensor<Vector<F, W>>,
+    c: &Tensor<Vector<F, W>>,
+    z: &Tensor<Vector<F, V>>,
+    params: &Tensor<f32>,
+    states: &Tensor<f32>,
+    gy: &Tensor<Vector<F, V>>,
+    adjoints: &Tensor<f32>,
+    gu: &mut Tensor<Vector<F, V>>,
+    gdt: &mut Tensor<Vector<F, V>>,
+    gz: &mut Tensor<Vector<F, V>>,
+    gb: &mut Tensor<P>,
+    gc: &mut Tensor<P>,
+    g_params: &mut Tensor<f32>,
+    g_initial: &mut Tensor<f32>,
+    tiles_per_chunk: usize,
+    #[comptime] has_adjoints: bool,
+    #[comptime] cfg: ScanConfig,
+    #[define(F, P)] _dtypes: [StorageType; 2],
+) {
+    let channels = comptime!(cfg.channels());
+    let steps = cfg.tile;
+    let vector = cfg.vector;
+    let per_lane = cfg.per_lane;
+    let n = cfg.d_state;
+    let stride = comptime!(cfg.d_state + 2);
+
+    let batches = u.shape(0);
+    let seq = u.shape(1);
+    let d_inner = u.shape(2);
+    let ngroups = b.shape(2);
+    let slots = states.shape(1);
+    let place = place(d_inner, ngroups, cfg);
+    let batch = CUBE_POS_Y as usize;
+    let chunk = CUBE_POS_Z as usize;
+    let chunks = CUBE_COUNT_Z as usize;
+    let row = batch * seq;
+    let resets = d_inner * stride;
+    let first_tile = chunk * tiles_per_chunk;
+    let last_tile = (first_tile + tiles_per_chunk).min(seq.div_ceil(steps));
+    let mut initial = resets + (batch * d_inner + place.channel) * n;
+    if comptime!(cfg.has_reset) {
+        initial += batches * seq;
+    }
+
+    let mut s_dt = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
+    let mut s_u = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
+    let mut s_gy = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
+    let mut s_b = SharedMemory::<Vector<f32, W>>::new(comptime!(cfg.tile * cfg.bc_width()));
+    let mut s_c = SharedMemory::<Vector<f32, W>>::new(comptime!(cfg.tile * cfg.bc_width()));
+    let mut s_1 = SharedMemory::<f32>::new(comptime!(cfg.lane_sums()));
+    let mut s_2 = SharedMemory::<f32>::new(comptime!(cfg.lane_sums()));
+    let mut s_gb = SharedMemory::<f32>::new(comptime!(cfg.channel_sums()));
+    let mut s_gc = SharedMemory::<f32>::new(comptime!(cfg.channel_sums()));
+    let mut s_keep = SharedMemory::<f32>::new(cfg.tile);
+
+    let mut a = Array::<f32>::new(per_lane);
+    let mut carry = Array::<f32>::new(per_lane);
+    let mut ga = Array::<f32>::new(per_lane);
+    let mut h = Array::<f32>::new(per_lane);
+    read_states(params, &mut a, &place, place.channel * stride, cfg);
+    if comptime!(has_adjoints) {
+        let at = ((batch * chunks + chunk) * d_inner + place.channel) * n;
+        read_states(adjoints, &mut carry, &place, at, cfg);
+    } else {
+        #[unroll]
+        for i in 0..per_lane {
+            carry[i] = 0.0f32;
+        }
+    }
+    #[unroll]
+    for i in 0..per_lane {
+        ga[i] = 0.0f32;
+    }
+    let mut skip = Array::<f32>::new(vector);
+    let mut bias = Array::<f32>::new(vector);
+    let mut g_skip = Array::<f32>::new(vector);
+    let mut g_bias = Array::<f32>::new(vector);
+    #[unroll]
+    for j in 0..vector {
+        let at = (place.moved_channel + j) * stride + n;
+        skip[j] = params[at];
+        bias[j] = params[at + 1];
+        g_skip[j] = 0.0f32;
+        g_bias[j] = 0.0f32;
+    }
+
+    let mut history = Array::<f32>::new(comptime!(cfg.tile * cfg.per_lane));
+    let mut r_u = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
+    let mut r_dt = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
+    let mut r_z = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
+    let mut r_gy = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
+    let mut r_b = Array::<Vector<F, W>>::new(comptime!(cfg.bc_loads()));
+    let mut r_c = Array::<Vector<F, W>>::new(comptime!(cfg.bc_loads()));
+
+    for reverse in 0..last_tile - first_tile {
+        let tile = last_tile - 1 - reverse;
+        let start = tile * steps;
+        fetch(u, &mut r_u, &place, row, start, seq, d_inner, cfg);
+        fetch(dt, &mut r_dt, &place, row, start, seq, d_inner, cfg);
+        fetch(gy, &mut r_gy, &place, row, start, seq, d_inner, cfg);
+        if comptime!(cfg.has_z) {
+            fetch(z, &mut r_z, &place, row, start, seq, d_inner, cfg);
+        }
+        fetch_grouped(b, &mut r_b, &place, row, start, seq, ngroups, cfg);
+        fetch_grouped(c, &mut r_c, &place, row, start, seq, ngroups, cfg);
+        if tile > 0 {
+            let at = ((batch * slots + tile - 1) * d_inner + place.channel) * n;
+            read_states(states, &mut h, &place, at, cfg);
+        } else if comptime!(cfg.has_initial_state) {
+            read_states(params, &mut h, &place, initial, cfg);
+        } else {
+            #[unroll]
+            for i in 0..per_lane {
+                h[i] = 0.0f32;
+            }
+        }
+        #[unroll]
+        for e in 0..comptime!(cfg.loads()) {
+            let t = place.row + e * comptime!(cfg.rows());
+            if t < steps {
+                let inside = place.moved_valid && start + t < seq;
+                #[unroll]
+                for j in 0..vector {
+                    let size = step_size(f32::cast_from(r_dt[e][j]) + bias[j], cfg.softplus);
+                    let mut g = f32::cast_from(r_gy[e][j]);
+                    if comptime!(cfg.has_z) {
+                        g *= gate(f32::cast_from(r_z[e][j]));
+                    }
+                    let at = t * channels + place.column + j;
+                    s_dt[at] = select(inside, size, 0.0f32);
+                    s_u[at] = f32::cast_from(r_u[e][j]);
+                    s_gy[at] = select(inside, g, 0.0f32);
+                }
+            }
+        }
+        share_grouped(&r_b, &mut s_b, &place, cfg);
+        share_grouped(&r_c, &mut s_c, &place, cfg);
+        if comptime!(cfg.has_reset) {
+            share_keep(params, &mut s_keep, &place, resets + row, start, seq, cfg);
+        }
+        sync_cube();
+
+        recompute::<W>(
+            &mut h,
+            &mut history,
+            &a,
+            &s_dt,
+            &s_u,
+            &s_b,
+            &s_c,
+            &s_keep,
+            &mut s_1,
+            &place,
+            cfg,
+        );
+        if comptime!(cfg.has_z) {
+            sync_cube();
+            #[unroll]
+            for e in 0..comptime!(cfg.loads()) {
+                let t = place.row + e * comptime!(cfg.rows());
+                if t < steps && start + t < seq && place.moved_valid {
+                    let mut out = Vector::<F, V>::empty();
+                    #[unroll]
+                    for j in 0..vector {
+                        let mut sum = skip[j] * f32::cast_from(r_u[e][j]);
+                        #[unroll]
+                        for lane in 0..cfg.lanes {
+                            sum += s_1[(lane * steps + t) * channels + place.column + j];
+                        }
+                        let slope = gate_slope(f32::cast_from(r_z[e][j]));
+                        out[j] = F::cast_from(f32::cast_from(r_gy[e][j]) * sum * slope);
+                    }
+                    gz[((row + start + t) * d_inner + place.moved_channel) / vector] = out;
+                }
+            }
+            sync_cube();
+        }
+
+        #[unroll(cfg.unroll)]
+        for part in 0..comptime!(cfg.tile / cfg.sub_tile) {
+            sweep::<W>(
+                &mut carry, &mut ga, &history, &a, &s_dt, &s_u, &s_gy, &s_b, &s_c, &s_keep,
+                &mut s_1, &mut s_2, &mut s_gb, &mut s_gc, &place, part, cfg,
+            );
+            sync_cube();
+            sum_channels::<P>(
+                gb, gc, &s_gb, &s_gc, &place, row, start, seq, ngroups, part, cfg,
+            );
+            sync_cube();
+        }
+
+        #[unroll]
+        for e in 0..comptime!(cfg.loads()) {
+            let t = place.row + e * comptime!(cfg.rows());
+            if t < steps && start + t < seq && place.moved_valid {
+                let mut out_u = Vector::<F, V>::empty();
+                let mut out_dt = Vector::<F, V>::empty();
+                #[unroll]
+                for j in 0..vector {
+                    let at = t * channels + place.column + j;
+                    let uv = f32::cast_from(r_u[e][j]);
+                    let mut sum_u = 0.0f32;
+                    let mut sum_dt = 0.0f32;
+                    #[unroll]
+                    for lane in 0..cfg.lanes {
+                        sum_u += s_1[lane * comptime!(cfg.tile * cfg.channels()) + at];
+                        sum_dt += s_2[lane * comptime!(cfg.tile * cfg.channels()) + at];
+                    }
+                    let slope = step_slope(f32::cast_from(r_dt[e][j]) + bias[j], cfg.softplus);
+                    let g = (sum_dt + sum_u * uv) * slope;
+                    g_bias[j] += g;
+                    g_skip[j] += s_gy[at] * uv;
+                    out_dt[j] = F::cast_from(g);
+                    out_u[j] = F::cast_from(skip[j] * s_gy[at] + sum_u * s_dt[at]);
+                }
+                let at = ((row + start + t) * d_inner + place.moved_channel) / vector;
+                gdt[at] = out_dt;
+                gu[at] = out_u;
+            }
+        }
+        sync_cube();
+    }
+
+    // The units that moved a channel each summed a part of its steps.
+    #[unroll]
+    for j in 0..vector {
+        s_1[place.row * channels + place.column + j] = g_skip[j];
+        s_2[place.row * channels + place.column + j] = g_bias[j];
+    }
+    sync_cube();
+    let out = ((batch * chunks + chunk) * d_inner + place.channel) * stride;
+    write_states(g_params, &ga, &place, out, cfg);
+    if chunk == 0 {
+        write_states(
+            g_initial,
+            &carry,
+            &place,
+            (batch * d_inner + place.channel) * n,
+            cfg,
+        );
+    }
+    if place.lane == 0 && place.valid {
+        let mut sum_skip = 0.0f32;
+        let mut sum_bias = 0.0f32;
+        #[unroll]
+        for r in 0..comptime!(cfg.rows()) {
+            sum_skip += s_1[r * channels + place.local];
+            sum_bias += s_2[r * channels + place.local];
+        }
+        g_params[out + n] = sum_skip;
+        g_params[out + n + 1] = sum_bias;
+    }
+}
+
+/// Runs the steps of a tile again: `history` gets the state before each, `s_1` the unit's part of `c . h`.
+#[cube]
+fn recompute<W: Size>(
+    h: &mut Array<f32>,
+    history: &mut Array<f32>,
+    a: &Array<f32>,
+    s_dt: &SharedMemory<f32>,
+    s_u: &SharedMemory<f32>,
+    s_b: &SharedMemory<Vector<f32, W>>,
+    s_c: &SharedMemory<Vector<f32, W>>,
+    s_keep: &SharedMemory<f32>,
+    s_1: &mut SharedMemory<f32>,
+    place: &Place,
+    #[comptime] cfg: ScanConfig,
+) {
+    let channels = comptime!(cfg.channels());
+    let width = comptime!(cfg.bc_width());
+    let reads = comptime!(cfg.per_lane / cfg.state_vector);
+    let bc = (place.slot * cfg.lanes + place.lane) * reads;
+    #[unroll(cfg.unroll)]
+    for t in 0..cfg.tile {
+        let size = s_dt[t * channels + place.local];
+        let input = size * s_u[t * channels + place.local];
+        let mut sum = 0.0f32;
+        #[unroll]
+        for r in 0..reads {
+            let b = s_b[t * width + bc + r];
+            let c = s_c[t * width + bc + r];
+            #[unroll]
+            for j in 0..cfg.state_vector {
+                let i = comptime!(r * cfg.state_vector + j);
+                let mut decay = (size * a[i]).exp();
+                if comptime!(cfg.has_reset) {
+                    decay *= s_keep[t];
+                }
+                history[t * cfg.per_lane + i] = h[i];
+                h[i] = decay * h[i] + input * b[j];
+                sum += h[i] * c[j];
+            }
+        }
+        if comptime!(cfg.has_z) {
+            s_1[(place.lane * cfg.tile + t) * channels + place.local] = sum;
+        }
+    }
+}
+
+/// Carries the gradient of the state over a sub-tile, from its last step to its first.
+#[cube]
+fn sweep<W: Size>(
+    carry: &mut Array<f32>,
+    ga: &mut Array<f32>,
+    history: &Array<f32>,
+    a: &Array<f32>,
+    s_dt: &SharedMemory<f32>,
+    s_u: &SharedMemory<f32>,
+    s_gy: &SharedMemory<f32>,
+    s_b: &SharedMemory<Vector<f32, W>>,
+    s_c: &SharedMemory<Vector<f32, W>>,
+    s_keep: &SharedMemory<f32>,
+    s_1: &mut SharedMemory<f32>,
+    s_2: &mut SharedMemory<f32>,
+    s_gb: &mut SharedMemory<f32>,
+    s_gc: &mut SharedMemory<f32>,
+    place: &Place,
+    part: usize,
+    #[comptime] cfg: ScanConfig,
+) {
+    let channels = comptime!(cfg.channels());
+    let width = comptime!(cfg.bc_width());
+    let pitch = comptime!(cfg.pitch());
+    let padded = comptime!(cfg.padded());
+    let reads = comptime!(cfg.per_lane / cfg.state_vector);
+    let bc = (place.slot * cfg.lanes + place.lane) * reads;
+    #[unroll(cfg.unroll)]
+    for k in 0..cfg.sub_tile {
+        let t = comptime!(cfg.tile - 1) - part * cfg.sub_tile - k;
+        let size = s_dt[t * channels + place.local];
+        let uv = s_u[t * channels + place.local];
+        let g = s_gy[t * channels + place.local];
+        let input = size * uv;
+        let mut sum_u = 0.0f32;
+        let mut sum_dt = 0.0f32;
+        #[unroll]
+        for r in 0..reads {
+            let b = s_b[t * width + bc + r];
+            let c = s_c[t * width + bc + r];
+            #[unroll]
+            for j in 0..cfg.state_vector {
+                let i = comptime!(r * cfg.state_vector + j);
+                let mut decay = (size * a[i]).exp();
+                if comptime!(cfg.has_reset) {
+                    decay *= s_keep[t];
+                }
+                let decayed = decay * history[t * cfg.per_lane + i];
+                let adjoint = carry[i] + g * c[j];
+                let through_decay = adjoint * decayed;
+                let at = (k * padded + place.lane * cfg.per_lane + i) * pitch + place.local;
+                s_gb[at] = adjoint * input;
+                s_gc[at] = g * (decayed + input * b[j]);
+                sum_u += adjoint * b[j];
+                sum_dt += a[i] * through_decay;
+                ga[i] += size * through_decay;
+                carry[i] = decay * adjoint;
+            }
+        }
+        s_1[(place.lane * cfg.tile + t) * channels + place.local] = sum_u;
+        s_2[(place.lane * cfg.tile + t) * channels + place.local] = sum_dt;
+    }
+}
+
+/// Sums what [`sweep`] left over the channels of each group.
+#[cube]
+fn sum_channels<P: Float>(
+    gb: &mut Tensor<P>,
+    gc: &mut Tensor<P>,
+    s_gb: &SharedMemory<f32>,
+    s_gc: &SharedMemory<f32>,
+    place: &Place,
+    row: usize,
+    start: usize,
+    seq: usize,
+    ngroups: usize,
+    part: usize,
+    #[comptime] cfg: ScanConfig,
+) {
+    let padded = comptime!(cfg.padded());
+    let width = comptime!(cfg.groups * cfg.padded());
+    let pitch = comptime!(cfg.pitch());
+    let total = comptime!(cfg.sub_tile * cfg.groups * cfg.padded());
+    #[unroll]
+    for e in 0..comptime!((cfg.sub_tile * cfg.groups * cfg.padded()).div_ceil(cfg.units())) {
+        let index = place.unit + e * comptime!(cfg.units());
+        let k = index / width;
+        let slot = index % width / padded;
+        let state = index % padded;
+        let t = start + comptime!(cfg.tile - 1) - part * cfg.sub_tile - k;
+        let group = place.first_group + slot;
+        if index < total && t < seq && group < ngroups && state < cfg.d_state {
+            let at = (k * padded + state) * pitch + slot * cfg.per_group;
+            let mut sum_b = 0.0f32;
+            let mut sum_c = 0.0f32;
+            #[unroll]
+            for other in 0..cfg.per_group {
+                sum_b += s_gb[at + other];
+                sum_c += s_gc[at + other];
+            }
+            let group = ((row + t) * ngroups + group) * place.parts + place.part;
+            gb[group * cfg.d_state + state] = P::cast_from(sum_b);
+            gc[group * cfg.d_state + state] = P::cast_from(sum_c);
+        }
+    }
+}

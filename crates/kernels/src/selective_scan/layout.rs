@@ -1,0 +1,117 @@
+//! How a scan is spread over a device.
+
+use super::SelectiveScanProblem;
+use super::kernel::ScanConfig;
+
+/// What matters of a device.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Device {
+    /// Bytes of shared memory of a cube.
+    pub shared_bytes: usize,
+    /// Units of a cube.
+    pub units: usize,
+    /// Cubes at once, about.
+    pub cubes: usize,
+    /// Whether steps are to be unrolled.
+    pub unroll: bool,
+}
+
+/// Steps between saved states.
+const TILE: usize = 16;
+/// Channels of a cube.
+const CHANNELS: usize = 16;
+/// Tiles of a chunk, at least: less is not worth the chunk's first pass.
+const LEAST_TILES: usize = 4;
+
+/// What to compile, or `None` if no choice fits the device: a `d_state` of many hundreds.
+pub(super) fn config(
+    p: &SelectiveScanProblem,
+    has_reset: bool,
+    device: Device,
+) -> Option<ScanConfig> {
+    let group_size = p.d_inner / p.ngroups;
+    let per_lane = match p.d_state {
+        0..=4 => p.d_state,
+        5..=32 => 4,
+        _ => 8,
+    };
+    let vector = |a: usize, b: usize| {
+        [4, 2]
+            .into_iter()
+            .find(|&size| a.is_multiple_of(size) && b.is_multiple_of(size))
+            .unwrap_or(1)
+    };
+    let mut channels = CHANNELS;
+    while channels > 0 {
+        let per_group = group_size.min(channels);
+        let groups = match per_group == group_size {
+            true => (channels / per_group).min(p.ngroups),
+            false => 1,
+        };
+        for (tile, sub_tile) in [(TILE, 4), (TILE, 2), (TILE, 1), (TILE / 2, 1)] {
+            let config = ScanConfig {
+                d_state: p.d_state,
+                lanes: p.d_state.div_ceil(per_lane),
+                per_lane,
+                per_group,
+                groups,
+                vector: vector(per_group, group_size),
+                state_vector: vector(per_lane, p.d_state),
+                tile,
+                sub_tile,
+                unroll: device.unroll,
+                has_z: p.has_z,
+                has_reset,
+                has_initial_state: p.has_initial_state,
+                softplus: p.dt_softplus,
+                save: false,
+            };
+            if config.shared_bytes() <= device.shared_bytes && config.units() <= device.units {
+                return Some(config);
+            }
+        }
+        channels /= 2;
+    }
+    None
+}
+
+/// Cubes side by side for the channels of one sequence.
+pub(super) fn cubes(p: &SelectiveScanProblem, config: &ScanConfig) -> usize {
+    let parts = (p.d_inner / p.ngroups).div_ceil(config.per_group);
+    p.ngroups.div_ceil(config.groups) * parts
+}
+
+/// A sequence cut for the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Chunks {
+    /// Tiles of a sequence.
+    pub tiles: usize,
+    /// Tiles of a chunk; the last may have fewer.
+    pub per_chunk: usize,
+    /// Chunks of a sequence.
+    pub count: usize,
+}
+
+/// Cuts sequences if channels and batch alone leave the device idle.
+pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Device) -> Chunks {
+    let tiles = p.seq.div_ceil(config.tile);
+    let cubes = cubes(p, config) * p.batch;
+    let wanted = if 2 * cubes >= device.cubes {
+        1
+    } else {
+        (device.cubes / cubes).min(tiles / LEAST_TILES).max(1)
+    };
+    let per_chunk = tiles.div_ceil(wanted);
+    Chunks {
+        tiles,
+        per_chunk,
+        count: tiles.div_ceil(per_chunk),
+    }
+}
+
+/// Whether the states after all tiles (the last is an output anyway) fit into twice the bytes of `u`;
+/// else the backward pass finds them again.
+pub(super) fn saves(p: &SelectiveScanProblem, config: &ScanConfig, element_bytes: usize) -> bool {
+    let tiles = p.seq.div_ceil(config.tile);
+    (tiles - 1) * p.d_state * size_of::<f32>() <= 2 * p.seq * element_bytes
+}
