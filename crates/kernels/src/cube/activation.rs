@@ -5,8 +5,9 @@ use cubecl::prelude::*;
 /// `1 / (1 + e^-x)`.
 #[cube]
 pub(crate) fn sigmoid<N: Size>(x: Vector<f32, N>) -> Vector<f32, N> {
-    let one = Vector::<f32, N>::new(1.0f32);
-    one / (one + (-x).exp())
+    // CUDA has no unary minus on its vector types.
+    let (zero, one) = (Vector::<f32, N>::new(0.0f32), Vector::<f32, N>::new(1.0f32));
+    one / (one + (zero - x).exp())
 }
 
 /// `x * sigmoid(x)`.

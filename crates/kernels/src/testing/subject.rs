@@ -5,12 +5,16 @@ use burn::tensor::backend::Backend;
 use burn::tensor::ops::FloatTensor;
 use burn::tensor::{DType, Shape, TensorData, TensorMetadata};
 
+/// CubeCL kernels on CUDA where that feature is on.
+#[cfg(feature = "cuda")]
+pub(crate) type Subject = burn::backend::Cuda;
+
 /// CubeCL kernels on wgpu where that feature is on (on lavapipe if there is no GPU).
-#[cfg(feature = "wgpu")]
+#[cfg(all(feature = "wgpu", not(feature = "cuda")))]
 pub(crate) type Subject = burn_cubecl::CubeBackend<cubecl::wgpu::WgpuRuntime, f32, i32, u32>;
 
 /// Host loops otherwise.
-#[cfg(not(feature = "wgpu"))]
+#[cfg(not(any(feature = "wgpu", feature = "cuda")))]
 pub(crate) type Subject = burn_flex::Flex;
 
 /// A tensor on the default device.
