@@ -21,10 +21,10 @@ use cubecl::prelude::*;
 const BINDINGS: u32 = 16;
 
 /// Cubes that keep one multiprocessor busy.
-const CUBES_PER_PROCESSOR: usize = 16;
+const CUBES_PER_PROCESSOR: usize = 8;
 
 /// Multiprocessors of a device that does not say.
-const PROCESSORS: usize = 16;
+const PROCESSORS: usize = 32;
 
 /// Operands as the kernels want them.
 struct Prepared<R: CubeRuntime> {

@@ -48,7 +48,7 @@ pub(super) fn config(
             true => (channels / per_group).min(p.ngroups),
             false => 1,
         };
-        for (tile, sub_tile) in [(TILE, 4), (TILE, 2), (TILE, 1), (TILE / 2, 1)] {
+        for (tile, sub_tile) in [(TILE, 8), (TILE, 4), (TILE, 2), (TILE, 1), (TILE / 2, 1)] {
             let config = ScanConfig {
                 d_state: p.d_state,
                 lanes: p.d_state.div_ceil(per_lane),
