@@ -259,6 +259,19 @@ fn public_path_agrees_with_the_reference_off_the_grid() {
 }
 
 #[test]
+fn long_sequences_agree_with_the_reference() {
+    // Many chunks; then a group in parts and states too many to be saved.
+    for problem in [problem(1, 333, 48, 16, 3), problem(2, 333, 24, 40, 1)] {
+        let case = Case::seeded(problem, 9).with_documents(&[0, 100, 101, 240]);
+        let expected = case.run(Path::Reference);
+        assert_outcomes_close(&format!("{problem:?}"), &case.run(Path::Public), &expected);
+        let case = Case::seeded(plain(problem), 10);
+        let expected = case.run(Path::Reference);
+        assert_outcomes_close("plain", &case.run(Path::Public), &expected);
+    }
+}
+
+#[test]
 fn split_with_carried_state_equals_whole() {
     for path in [Path::Reference, Path::Public] {
         for at in [1, 40, 69] {
