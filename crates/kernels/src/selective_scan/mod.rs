@@ -15,6 +15,8 @@ mod kernel;
 pub(crate) mod launch;
 #[cfg(feature = "cube")]
 mod layout;
+#[cfg(feature = "cube")]
+mod prepared;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -12,6 +12,7 @@ mod chunks;
 mod forward;
 mod gather;
 mod place;
+mod sweep;
 
 pub(super) use backward::scan_backward;
 pub(super) use chunks::{chain, chunk_adjoints, chunk_states};
