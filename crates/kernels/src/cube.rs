@@ -10,6 +10,7 @@ use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
+use crate::ssd::{self, SsdOperands, SsdProblem};
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
@@ -37,6 +38,25 @@ where
         problem: &SelectiveScanProblem,
     ) -> SelectiveScanOperands<Self> {
         selective_scan::launch::backward(operands, reset, saved, gradients, problem)
+    }
+
+    fn ssd_forward(
+        operands: SsdOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        problem: &SsdProblem,
+        save: bool,
+    ) -> StateSpaceOutput<Self> {
+        ssd::launch::forward(operands, reset, problem, save)
+    }
+
+    fn ssd_backward(
+        operands: SsdOperands<Self>,
+        reset: Option<FloatTensor<Self>>,
+        saved: Option<FloatTensor<Self>>,
+        gradients: StateSpaceGradients<Self>,
+        problem: &SsdProblem,
+    ) -> SsdOperands<Self> {
+        ssd::launch::backward(operands, reset, saved, gradients, problem)
     }
 
     fn causal_conv1d_forward(

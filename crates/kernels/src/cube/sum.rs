@@ -4,6 +4,7 @@ use super::tensor::empty;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
+use std::ops::Range;
 
 /// Columns of a cube.
 pub(crate) const COLUMNS: u32 = 32;
@@ -40,6 +41,8 @@ fn sum_rows_kernel<P: Float>(
     values: &Tensor<f32>,
     sums: &mut Tensor<P>,
     rows: usize,
+    width: usize,
+    first: usize,
     columns: usize,
     #[define(P)] _dtype: StorageType,
 ) {
@@ -48,28 +51,31 @@ fn sum_rows_kernel<P: Float>(
     if column >= columns {
         count = 0;
     }
-    let sum = strided_sum(values, column, columns, count);
+    let sum = strided_sum(values, first + column, width, count);
     if UNIT_POS_Y == 0 && column < columns {
         sums[column] = P::cast_from(sum);
     }
 }
 
-/// Sums a contiguous `[rows, columns]` in f32 over its rows.
+/// Sums some columns of a contiguous `[rows, width]` in f32 over its rows.
 pub(crate) fn sum_rows<R: CubeRuntime>(
-    values: CubeTensor<R>,
+    values: &CubeTensor<R>,
     rows: usize,
-    columns: usize,
+    width: usize,
+    columns: Range<usize>,
     dtype: DType,
 ) -> CubeTensor<R> {
-    let sums = empty(&values, Shape::new([columns]), dtype);
+    let sums = empty(values, Shape::new([columns.len()]), dtype);
     sum_rows_kernel::launch::<R>(
-        &values.client.clone(),
-        CubeCount::Static((columns as u32).div_ceil(COLUMNS), 1, 1),
+        &values.client,
+        CubeCount::Static((columns.len() as u32).div_ceil(COLUMNS), 1, 1),
         CubeDim::new_2d(COLUMNS, SHARERS),
-        values.into_tensor_arg(),
+        values.clone().into_tensor_arg(),
         sums.clone().into_tensor_arg(),
         rows,
-        columns,
+        width,
+        columns.start,
+        columns.len(),
         dtype.into(),
     );
     sums

@@ -108,6 +108,6 @@ pub(crate) fn backward<R: CubeRuntime>(
         layout,
         [dtype.into(), parameter.into()],
     );
-    let dweight = sum_rows(partial, stride, p.channels, parameter);
+    let dweight = sum_rows(&partial, stride, p.channels, 0..p.channels, parameter);
     [dy, operand(dz, z_dtype), dweight]
 }

@@ -10,6 +10,10 @@
 
 #[cfg(feature = "flex")]
 pub(crate) mod host;
+#[cfg(feature = "cube")]
+mod kernel;
+#[cfg(feature = "cube")]
+pub(crate) mod launch;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]

@@ -255,6 +255,23 @@ fn public_path_agrees_with_the_reference_off_the_grid() {
 }
 
 #[test]
+fn heads_and_states_may_be_wider_than_a_tile() {
+    for (seq, chunk_size) in [(130, 64), (333, 256)] {
+        for [nheads, headdim, ngroups, d_state] in [[4, 96, 2, 68], [3, 65, 1, 130]] {
+            let problem = problem([1, seq, nheads, headdim, ngroups, d_state, chunk_size]);
+            let case = Case::seeded(problem, 9);
+            for case in [case.clone(), case.with_documents(&[0, 70, 128, 129])] {
+                // The reference loses digits in long chunks.
+                let mut short = case.clone();
+                short.problem.chunk_size = 16;
+                let expected = short.run(Path::Reference);
+                assert_outcomes_close(&format!("{problem:?}"), &case.run(Path::Public), &expected);
+            }
+        }
+    }
+}
+
+#[test]
 fn chunk_size_does_not_change_the_result() {
     for path in [Path::Reference, Path::Public] {
         let run =

@@ -1,0 +1,56 @@
+use super::super::SsdProblem;
+use super::super::kernel::{UNITS, ssd_gate};
+use super::run::Run;
+use crate::backend::StateSpaceOutput;
+use crate::cube::tensor::{empty, vector_size};
+use burn::tensor::TensorMetadata;
+use burn_cubecl::{
+    CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
+};
+use cubecl::calculate_cube_count_elemwise;
+use cubecl::prelude::*;
+
+/// Forward of [`ssd`](crate::ssd()). The states at chunk boundaries are saved where they take at
+/// most twice the bytes of x.
+pub(crate) fn forward<R, F, I, BT>(
+    operands: [CubeTensor<R>; 9],
+    reset: Option<CubeTensor<R>>,
+    p: &SsdProblem,
+    save: bool,
+) -> StateSpaceOutput<CubeBackend<R, F, I, BT>>
+where
+    R: CubeRuntime,
+    F: FloatElement,
+    I: IntElement,
+    BT: BoolElement,
+{
+    let run = Run::new(operands, reset, p);
+    let (states, last_state) = run.states();
+    let mut y = run.ungated(&states);
+    if p.has_z {
+        let out = empty(&y, y.shape(), y.dtype);
+        let wide = vector_size(&y, p.headdim, 8);
+        let vectors = y.shape().num_elements() / wide;
+        let dim = CubeDim::new_1d(UNITS as u32);
+        ssd_gate::launch::<R>(
+            &run.client,
+            calculate_cube_count_elemwise(&run.client, vectors, dim),
+            dim,
+            wide,
+            y.into_tensor_arg(),
+            run.z.clone().into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            vectors,
+            run.dtype.into(),
+        );
+        y = out;
+    }
+    let bytes = |tensor: &CubeTensor<R>| tensor.shape().num_elements() * tensor.dtype.size();
+    let small = (run.chunks * p.headdim * p.d_state * states.dtype.size()) * p.batch * p.nheads
+        <= 2 * bytes(&run.x);
+    StateSpaceOutput {
+        y,
+        last_state,
+        saved: (save && small).then_some(states),
+    }
+}
