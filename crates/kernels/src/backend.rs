@@ -5,6 +5,7 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::{backend::Backend, ops::FloatTensor};
 
 /// What a state-space operation returns.
@@ -120,5 +121,10 @@ pub trait SsmBackend: Backend {
         problem: &DecodeStepProblem,
     ) -> [FloatTensor<Self>; 3] {
         decode_step::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`verify`](crate::verify()): output, next states, next inputs of the convolution, next cache.
+    fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
+        verify::reference::forward::<Self>(operands, problem)
     }
 }

@@ -41,6 +41,18 @@ pub enum KernelError {
         /// Its value.
         divisor_found: usize,
     },
+    /// A sequence keeps more tokens of the last call than there were.
+    #[error("{op}: sequence {row} keeps {found} tokens of the last call, which had {tokens}")]
+    Kept {
+        /// Operation that was called.
+        op: &'static str,
+        /// Sequence at fault.
+        row: usize,
+        /// Number of tokens that it keeps.
+        found: usize,
+        /// Tokens of the last call.
+        tokens: usize,
+    },
     /// The normalisation constant is negative or not a number.
     #[error("{op}: `eps` is {found}, must be a finite number of at least 0 (try 1e-5)")]
     Epsilon {

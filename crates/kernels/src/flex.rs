@@ -7,6 +7,7 @@ use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::host::tensor::{Input, Updated, make};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::{DType, Shape};
 use burn_flex::{Flex, FlexTensor};
 
@@ -270,6 +271,32 @@ impl SsmBackend for Flex {
         let shape = Shape::new([problem.batch, problem.d_inner()]);
         let y = make(y, shape, rows.dtype());
         [y, window.finish(), state.finish()]
+    }
+
+    fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FlexTensor; 4] {
+        let [rows, states, conv_inputs, cache, kept, weights] = operands;
+        let mut states = Updated::new(states);
+        let [rows, conv_inputs, cache, kept, weights] =
+            [rows, conv_inputs, cache, kept, weights].map(Input::new);
+        let operands = verify::host::Operands {
+            rows: rows.values(),
+            conv_inputs: conv_inputs.values(),
+            cache: cache.values(),
+            kept: kept.values(),
+            packed: weights.values(),
+        };
+        let results = verify::host::forward(&operands, problem, states.values());
+        let shape = |last: usize, lines: usize| Shape::new([problem.step.batch, lines, last]);
+        let step = &problem.step;
+        let y = shape(step.d_inner(), problem.tokens);
+        let lines = shape(step.conv_channels(), problem.next_conv_lines());
+        let entries = shape(problem.cache_width(), problem.tokens);
+        [
+            make(results.y, y, rows.dtype()),
+            states.finish(),
+            make(results.conv_inputs, lines, conv_inputs.dtype()),
+            make(results.cache, entries, DType::F32),
+        ]
     }
 }
 

@@ -7,6 +7,7 @@
 //! | [`causal_conv1d()`] | both | short depthwise filter over earlier steps, then SiLU |
 //! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
 //! | [`decode_step()`] | both | one token: all of the above that a mixer does between its projections |
+//! | [`verify()`] | both | drafted tokens, after as many of the last ones as were kept |
 //!
 //! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
 //! differentiable, through the last state too, so that a long sequence can be run in pieces. A
@@ -73,6 +74,7 @@ pub mod ssd;
 mod tch;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod verify;
 
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
@@ -81,3 +83,4 @@ pub use error::KernelError;
 pub use gated_rms_norm::gated_rms_norm;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};
 pub use ssd::{SsdInputs, SsdOptions, SsdOutput, ssd};
+pub use verify::{Kept, VerifyState, verify};

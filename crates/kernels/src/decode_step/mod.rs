@@ -31,7 +31,7 @@ pub(crate) mod launch;
 mod problem;
 pub mod reference;
 #[cfg(all(test, feature = "flex"))]
-mod tests;
+pub(crate) mod tests;
 mod weights;
 
 pub use problem::{DecodeStepProblem, DecodeStepShape};

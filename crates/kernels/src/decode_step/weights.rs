@@ -77,7 +77,7 @@ impl<B: Backend> DecodeStep<B> {
         self.problem.validate(rows, state)
     }
 
-    pub(super) fn packed(&self) -> Tensor<B, 1> {
+    pub(crate) fn packed(&self) -> Tensor<B, 1> {
         self.packed.clone()
     }
 }

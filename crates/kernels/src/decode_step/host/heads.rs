@@ -6,7 +6,7 @@ use std::ops::Range;
 
 dispatch! {
     /// Updates the states of some heads of a row and fills their part of the output.
-    pub(super) fn run(
+    pub(crate) fn run(
         inputs: &Inputs<&[f32]>,
         row: &[f32],
         weights: &Weights<'_>,
@@ -15,6 +15,31 @@ dispatch! {
         state: &mut [f32],
         y: &mut [f32],
     ) = run_body
+}
+
+dispatch! {
+    /// Updates the states of some heads only.
+    pub(crate) fn replay(
+        inputs: &Inputs<&[f32]>,
+        weights: &Weights<'_>,
+        p: &DecodeStepProblem,
+        heads: Range<usize>,
+        state: &mut [f32],
+    ) = replay_body
+}
+
+#[inline(always)]
+fn replay_body<const FMA: bool>(
+    inputs: &Inputs<&[f32]>,
+    weights: &Weights<'_>,
+    p: &DecodeStepProblem,
+    heads: Range<usize>,
+    state: &mut [f32],
+) {
+    match p.a_is_per_state {
+        true => recur::<FMA, true, false>(inputs, weights, p, heads, state, &mut []),
+        false => recur::<FMA, false, false>(inputs, weights, p, heads, state, &mut []),
+    }
 }
 
 #[inline(always)]
@@ -28,8 +53,8 @@ fn run_body<const FMA: bool>(
     y: &mut [f32],
 ) {
     match p.a_is_per_state {
-        true => recur::<FMA, true>(inputs, weights, p, heads.clone(), state, y),
-        false => recur::<FMA, false>(inputs, weights, p, heads.clone(), state, y),
+        true => recur::<FMA, true, true>(inputs, weights, p, heads.clone(), state, y),
+        false => recur::<FMA, false, true>(inputs, weights, p, heads.clone(), state, y),
     }
     let first = heads.start * p.shape.headdim;
     if p.shape.has_z {
@@ -47,8 +72,9 @@ fn run_body<const FMA: bool>(
     }
 }
 
+/// `OUTPUT` says whether `y` is filled; it is not touched otherwise.
 #[inline(always)]
-fn recur<const FMA: bool, const A_IS_PER_STATE: bool>(
+fn recur<const FMA: bool, const A_IS_PER_STATE: bool, const OUTPUT: bool>(
     inputs: &Inputs<&[f32]>,
     weights: &Weights<'_>,
     p: &DecodeStepProblem,
@@ -58,7 +84,8 @@ fn recur<const FMA: bool, const A_IS_PER_STATE: bool>(
 ) {
     let (headdim, d_state) = (p.shape.headdim, p.shape.d_state);
     let shared = p.nheads / p.ngroups();
-    let mut channels = state.chunks_exact_mut(d_state).zip(y);
+    let mut states = state.chunks_exact_mut(d_state);
+    let mut outputs = y.iter_mut();
     for head in heads {
         let group = head / shared * d_state;
         let b = &inputs.b[group..group + d_state];
@@ -68,9 +95,13 @@ fn recur<const FMA: bool, const A_IS_PER_STATE: bool>(
             true => &weights.a[head * d_state..(head + 1) * d_state],
             false => &[],
         };
-        let decay = inputs.decay[head];
+        let decay = if A_IS_PER_STATE {
+            0.0
+        } else {
+            inputs.decay[head]
+        };
         let x = &inputs.x[head * headdim..(head + 1) * headdim];
-        for (x, (state, y)) in x.iter().zip(channels.by_ref()) {
+        for (x, state) in x.iter().zip(states.by_ref()) {
             let line = Line {
                 b,
                 c,
@@ -83,12 +114,14 @@ fn recur<const FMA: bool, const A_IS_PER_STATE: bool>(
             // Whole blocks have a constant width, so that they stay in registers.
             let whole = d_state - d_state % LANES;
             for first in (0..whole).step_by(LANES) {
-                sum = line.step::<FMA, A_IS_PER_STATE>(first, LANES, state, sum);
+                sum = line.step::<FMA, A_IS_PER_STATE, OUTPUT>(first, LANES, state, sum);
             }
             if whole < d_state {
-                sum = line.step::<FMA, A_IS_PER_STATE>(whole, d_state - whole, state, sum);
+                sum = line.step::<FMA, A_IS_PER_STATE, OUTPUT>(whole, d_state - whole, state, sum);
             }
-            *y = sum.sum() + skip * x;
+            if OUTPUT && let Some(y) = outputs.next() {
+                *y = sum.sum() + skip * x;
+            }
         }
     }
 }
@@ -106,7 +139,7 @@ struct Line<'a> {
 impl Line<'_> {
     /// Updates the states `first..first + width` and adds what they give to `sum`.
     #[inline(always)]
-    fn step<const FMA: bool, const A_IS_PER_STATE: bool>(
+    fn step<const FMA: bool, const A_IS_PER_STATE: bool, const OUTPUT: bool>(
         &self,
         first: usize,
         width: usize,
@@ -121,7 +154,10 @@ impl Line<'_> {
         let state = &mut state[first..first + width];
         let next = decay.mul_add::<FMA>(Lanes::load(state), written);
         next.store(state);
-        next.mul_add::<FMA>(Lanes::load(&self.c[first..first + width]), sum)
+        match OUTPUT {
+            true => next.mul_add::<FMA>(Lanes::load(&self.c[first..first + width]), sum),
+            false => sum,
+        }
     }
 }
 

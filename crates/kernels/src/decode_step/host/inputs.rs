@@ -5,7 +5,7 @@ use crate::host::lanes::{LANES, Lanes};
 
 dispatch! {
     /// Fills `inputs` from a row, and moves its window on.
-    pub(super) fn prepare(
+    pub(crate) fn prepare(
         row: &[f32],
         weights: &Weights<'_>,
         p: &DecodeStepProblem,
@@ -20,26 +20,17 @@ fn prepare_body<const FMA: bool>(
     weights: &Weights<'_>,
     p: &DecodeStepProblem,
     window: &mut [f32],
-    mut inputs: Inputs<&mut [f32]>,
+    inputs: Inputs<&mut [f32]>,
 ) {
     let s = &p.shape;
-    let [x_at, b_at, c_at, dt_at] = p.columns();
-    let x = &row[x_at..x_at + s.x_width];
-    let b = &row[b_at..b_at + s.b_width];
-    let c = &row[c_at..c_at + s.c_width];
+    let [_, b_at, c_at, dt_at] = p.columns();
     let [x_width, b_width] = p.conv_widths();
-    let (into_x, into_bc) = inputs.filtered.split_at_mut(x_width);
-    repeat(x, s.repeat_width, into_x);
-    if s.conv_covers_bc {
-        let (into_b, into_c) = into_bc.split_at_mut(b_width);
-        repeat(b, s.repeat_width, into_b);
-        into_c.copy_from_slice(c);
-    }
+    gather(row, p, inputs.filtered);
     convolve::<FMA>(weights, p, window, inputs.filtered);
     repeat(&inputs.filtered[..x_width], s.repeat_width, inputs.x);
     let (b, c) = match s.conv_covers_bc {
         true => inputs.filtered[x_width..].split_at(b_width),
-        false => (b, c),
+        false => (&row[b_at..b_at + s.b_width], &row[c_at..c_at + s.c_width]),
     };
     repeat(b, s.repeat_width, inputs.b);
     inputs.c.copy_from_slice(c);
@@ -50,12 +41,48 @@ fn prepare_body<const FMA: bool>(
         true => project::<FMA>(low, weights.dt_weight, inputs.dt),
         false => add_rows::<FMA, 1>([1.0], low, inputs.dt),
     }
+    // Whole blocks have a constant width, so that they stay in registers.
     let whole = p.nheads - p.nheads % LANES;
-    for first in (0..whole).step_by(LANES) {
-        step_sizes::<FMA>(weights, p, &mut inputs, first, LANES);
+    let (dt, rest) = inputs.dt.split_at_mut(whole);
+    for dt in dt.chunks_exact_mut(LANES) {
+        step_sizes::<FMA>(dt);
     }
-    if whole < p.nheads {
-        step_sizes::<FMA>(weights, p, &mut inputs, whole, p.nheads - whole);
+    step_sizes::<FMA>(rest);
+    if !p.a_is_per_state {
+        decays_body::<FMA>(inputs.dt, weights, inputs.decay);
+    }
+}
+
+/// Softplus of at most [`LANES`] values.
+#[inline(always)]
+fn step_sizes<const FMA: bool>(dt: &mut [f32]) {
+    Lanes::load(dt).softplus::<FMA>().store(dt);
+}
+
+dispatch! {
+    /// Decays of heads that have one, from their step sizes.
+    pub(crate) fn decays(dt: &[f32], weights: &Weights<'_>, decays: &mut [f32]) = decays_body
+}
+
+#[inline(always)]
+fn decays_body<const FMA: bool>(dt: &[f32], weights: &Weights<'_>, decays: &mut [f32]) {
+    let steps = dt.chunks(LANES).zip(weights.a.chunks(LANES));
+    for (decay, (dt, a)) in decays.chunks_mut(LANES).zip(steps) {
+        (Lanes::load(dt) * Lanes::load(a)).exp::<FMA>().store(decay);
+    }
+}
+
+/// Fills `filtered` with what a row gives to the convolution.
+pub(crate) fn gather(row: &[f32], p: &DecodeStepProblem, filtered: &mut [f32]) {
+    let s = &p.shape;
+    let [x_at, b_at, c_at, _] = p.columns();
+    let [x_width, b_width] = p.conv_widths();
+    let (into_x, into_bc) = filtered.split_at_mut(x_width);
+    repeat(&row[x_at..x_at + s.x_width], s.repeat_width, into_x);
+    if s.conv_covers_bc {
+        let (into_b, into_c) = into_bc.split_at_mut(b_width);
+        repeat(&row[b_at..b_at + s.b_width], s.repeat_width, into_b);
+        into_c.copy_from_slice(&row[c_at..c_at + s.c_width]);
     }
 }
 
@@ -103,24 +130,6 @@ fn add_block<const FMA: bool, const N: usize>(
         sum = Lanes::splat(*factor).mul_add::<FMA>(Lanes::load(&rows[at..at + width]), sum);
     }
     sum.store(out);
-}
-
-/// Step sizes, and decays if heads have one, of the heads `first..first + width`.
-#[inline(always)]
-fn step_sizes<const FMA: bool>(
-    weights: &Weights<'_>,
-    p: &DecodeStepProblem,
-    inputs: &mut Inputs<&mut [f32]>,
-    first: usize,
-    width: usize,
-) {
-    let part = first..first + width;
-    let dt = Lanes::load(&inputs.dt[part.clone()]).softplus::<FMA>();
-    dt.store(&mut inputs.dt[part.clone()]);
-    if !p.a_is_per_state {
-        let decay = (dt * Lanes::load(&weights.a[part.clone()])).exp::<FMA>();
-        decay.store(&mut inputs.decay[part]);
-    }
 }
 
 /// Filters and activates the inputs in `values`, and shifts them into the window.

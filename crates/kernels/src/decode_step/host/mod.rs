@@ -1,15 +1,15 @@
 //! The decode step on the CPU: first what the heads of a row share, then the heads in blocks. The
 //! memory is updated in place. All sums run in a fixed order.
 
-mod heads;
-mod inputs;
+pub(crate) mod heads;
+pub(crate) mod inputs;
 
 use super::DecodeStepProblem;
 use crate::host::output::Output;
 use crate::host::tasks::for_each;
 
 /// Channels in one task.
-const TASK_CHANNELS: usize = 64;
+pub(crate) const TASK_CHANNELS: usize = 64;
 
 /// Operands on the host that are read only.
 #[derive(Clone, Copy)]
@@ -20,7 +20,7 @@ pub(crate) struct Operands<'a> {
 
 /// The packed weights; those of absent ones are empty.
 #[derive(Clone, Copy)]
-struct Weights<'a> {
+pub(crate) struct Weights<'a> {
     conv_weight: &'a [f32],
     conv_bias: &'a [f32],
     dt_weight: &'a [f32],
@@ -31,7 +31,7 @@ struct Weights<'a> {
 }
 
 impl<'a> Weights<'a> {
-    fn new(packed: &'a [f32], p: &DecodeStepProblem) -> Self {
+    pub(crate) fn new(packed: &'a [f32], p: &DecodeStepProblem) -> Self {
         let mut rest = packed;
         let [
             conv_weight,
@@ -59,11 +59,11 @@ impl<'a> Weights<'a> {
 }
 
 /// What the heads of one row read, at query width; `T` is a slice, shared or not.
-struct Inputs<T> {
-    x: T,
-    b: T,
-    c: T,
-    dt: T,
+pub(crate) struct Inputs<T> {
+    pub(crate) x: T,
+    pub(crate) b: T,
+    pub(crate) c: T,
+    pub(crate) dt: T,
     /// `exp(dt a)`; unused if every state has its own.
     decay: T,
     /// Of the convolution, before x and b are repeated.
@@ -83,7 +83,7 @@ fn lengths(p: &DecodeStepProblem) -> [usize; 6] {
 }
 
 impl<T> Inputs<T> {
-    fn new([x, b, c, dt, decay, filtered]: [T; 6]) -> Self {
+    pub(crate) fn new([x, b, c, dt, decay, filtered]: [T; 6]) -> Self {
         Self {
             x,
             b,

@@ -10,9 +10,9 @@ use burn::tensor::{Tensor, backend::Backend};
 const TOKENS: usize = 3;
 
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Case {
-    pub(super) batch: usize,
-    pub(super) nheads: usize,
+pub(crate) struct Case {
+    pub(crate) batch: usize,
+    pub(crate) nheads: usize,
     d_conv: usize,
     /// 0 for a dt that is given by head.
     dt_rank: usize,
@@ -20,11 +20,11 @@ pub(super) struct Case {
     /// Convolution bias, bias of dt, and d.
     has_optional: bool,
     has_norm: bool,
-    pub(super) shape: DecodeStepShape,
+    pub(crate) shape: DecodeStepShape,
 }
 
 /// As the hybrids' Mamba1: 3 query heads of 32 a key/value head, chunks of 16.
-pub(super) const MAMBA1: Case = Case {
+pub(crate) const MAMBA1: Case = Case {
     batch: 2,
     nheads: 96,
     d_conv: 4,
@@ -47,7 +47,7 @@ pub(super) const MAMBA1: Case = Case {
 };
 
 /// As the hybrids' Mamba2: 4 heads of 32, 2 key/value heads.
-pub(super) const MAMBA2: Case = Case {
+pub(crate) const MAMBA2: Case = Case {
     batch: 2,
     nheads: 4,
     d_conv: 4,
@@ -69,7 +69,7 @@ pub(super) const MAMBA2: Case = Case {
     },
 };
 
-pub(super) fn cases() -> Vec<Case> {
+pub(crate) fn cases() -> Vec<Case> {
     let change = |case: &Case, change: &dyn Fn(&mut Case)| {
         let mut case = *case;
         change(&mut case);
@@ -146,18 +146,18 @@ pub(super) fn cases() -> Vec<Case> {
 }
 
 /// Inputs on the host, in the order of the packed weights.
-pub(super) struct Inputs {
-    pub(super) weights: [Vec<f32>; 7],
-    pub(super) rows: Vec<Vec<f32>>,
-    pub(super) window: Vec<f32>,
-    pub(super) state: Vec<f32>,
+pub(crate) struct Inputs {
+    pub(crate) weights: [Vec<f32>; 7],
+    pub(crate) rows: Vec<Vec<f32>>,
+    pub(crate) window: Vec<f32>,
+    pub(crate) state: Vec<f32>,
 }
 
 /// Output of each token, and the memory after the last.
-pub(super) struct Outcome {
-    pub(super) y: Vec<Vec<f32>>,
-    pub(super) window: Vec<f32>,
-    pub(super) state: Vec<f32>,
+pub(crate) struct Outcome {
+    pub(crate) y: Vec<Vec<f32>>,
+    pub(crate) window: Vec<f32>,
+    pub(crate) state: Vec<f32>,
 }
 
 impl Case {
@@ -165,7 +165,7 @@ impl Case {
         self.nheads * self.shape.headdim
     }
 
-    fn conv_channels(&self) -> usize {
+    pub(crate) fn conv_channels(&self) -> usize {
         let s = &self.shape;
         let (x, b) = match s.repeat_before_conv {
             true => (self.d_inner(), s.c_width),
@@ -186,13 +186,13 @@ impl Case {
         }
     }
 
-    pub(super) fn row_width(&self) -> usize {
+    pub(crate) fn row_width(&self) -> usize {
         let s = &self.shape;
         let z = if s.has_z { self.d_inner() } else { 0 };
         z + s.x_width + s.b_width + s.c_width + self.dt_width()
     }
 
-    pub(super) fn inputs(&self, seed: u64) -> Inputs {
+    pub(crate) fn inputs(&self, seed: u64) -> Inputs {
         let mut seeded = Seeded::new(seed);
         let channels = self.conv_channels();
         let rates = if self.a_is_per_state {
@@ -220,7 +220,7 @@ impl Case {
         }
     }
 
-    pub(super) fn step<B: Backend>(&self, inputs: &Inputs) -> DecodeStep<B> {
+    pub(crate) fn step<B: Backend>(&self, inputs: &Inputs) -> DecodeStep<B> {
         let vector = |index: usize| {
             let values = &inputs.weights[index];
             (!values.is_empty()).then(|| tensor::<B, 1>(values, [values.len()]))
@@ -239,7 +239,7 @@ impl Case {
         DecodeStep::new(self.shape, weights).unwrap()
     }
 
-    pub(super) fn state<B: Backend>(&self, inputs: &Inputs) -> DecodeState<B> {
+    pub(crate) fn state<B: Backend>(&self, inputs: &Inputs) -> DecodeState<B> {
         let window = [self.batch, self.d_conv - 1, self.conv_channels()];
         let state = [self.batch, self.d_inner(), self.shape.d_state];
         DecodeState {
@@ -248,7 +248,7 @@ impl Case {
         }
     }
 
-    pub(super) fn run<B: SsmBackend>(&self, inputs: &Inputs, by_reference: bool) -> Outcome {
+    pub(crate) fn run<B: SsmBackend>(&self, inputs: &Inputs, by_reference: bool) -> Outcome {
         let step = self.step::<B>(inputs);
         let mut state = self.state::<B>(inputs);
         let mut outputs = Vec::new();
@@ -370,7 +370,7 @@ impl Case {
         [outputs, window, state]
     }
 
-    pub(super) fn check<B: SsmBackend>(&self, by_reference: bool) {
+    pub(crate) fn check<B: SsmBackend>(&self, by_reference: bool) {
         let inputs = self.inputs(7);
         let outcome = self.run::<B>(&inputs, by_reference);
         let [y, window, state] = self.naive(&inputs);
@@ -381,11 +381,11 @@ impl Case {
     }
 }
 
-pub(super) fn tensor<B: Backend, const D: usize>(values: &[f32], dims: [usize; D]) -> Tensor<B, D> {
+pub(crate) fn tensor<B: Backend, const D: usize>(values: &[f32], dims: [usize; D]) -> Tensor<B, D> {
     let data = burn::tensor::TensorData::new(values.to_vec(), dims);
     Tensor::from_data(data, &Default::default())
 }
 
-pub(super) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
+pub(crate) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
     tensor.into_data().iter::<f32>().collect()
 }

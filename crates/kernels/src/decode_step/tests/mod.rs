@@ -1,4 +1,4 @@
-mod case;
+pub(crate) mod case;
 
 use super::{DecodeState, DecodeStep, DecodeStepWeights, decode_step};
 use crate::error::KernelError;
