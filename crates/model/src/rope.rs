@@ -31,8 +31,8 @@ pub(crate) fn frequencies(config: &LlamaConfig) -> Vec<f64> {
 /// where `swap` exchanges the halves of a head and the first half of `sin` is negated.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotary<B: Backend> {
-    cos: Tensor<B, 4>, // [1, positions, 1, head_dim]
-    sin: Tensor<B, 4>, // [1, positions, 1, head_dim]
+    cos: Tensor<B, 2>, // [positions, head_dim]
+    sin: Tensor<B, 2>, // [positions, head_dim]
 }
 
 impl<B: Backend> Rotary<B> {
@@ -50,7 +50,7 @@ impl<B: Backend> Rotary<B> {
                 }
             }
         }
-        let shape = [1, count, 1, head_dim];
+        let shape = [count, head_dim];
         Self {
             cos: Tensor::from_data(TensorData::new(cos, shape), device),
             sin: Tensor::from_data(TensorData::new(sin, shape), device),
@@ -58,24 +58,29 @@ impl<B: Backend> Rotary<B> {
     }
 
     pub(crate) fn positions(&self) -> usize {
-        self.cos.dims()[1]
+        self.cos.dims()[0]
     }
 
     /// The part for positions `start..start + count`.
     pub(crate) fn narrow(&self, start: usize, count: usize) -> Self {
         Self {
-            cos: self.cos.clone().narrow(1, start, count),
-            sin: self.sin.clone().narrow(1, start, count),
+            cos: self.cos.clone().narrow(0, start, count),
+            sin: self.sin.clone().narrow(0, start, count),
         }
     }
 
-    /// Rotates `x`, `[batch, seq, heads, head_dim]`, by one position a token.
+    /// Rotates `x`, `[batch, heads, seq, head_dim]`, by one position a token.
     pub(crate) fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let half = x.dims()[3] / 2;
+        let [batch, heads, seq, width] = x.dims();
+        let half = width / 2;
         let first = x.clone().narrow(3, 0, half);
         let second = x.clone().narrow(3, half, half);
         let swapped = Tensor::cat(vec![second, first], 3);
-        x * self.cos.clone() + swapped * self.sin.clone()
+        // A row for each head and one row of angles: the broadcast that every backend does fast.
+        let rows = |x: Tensor<B, 4>| x.reshape([batch * heads, seq * width]);
+        let angles = |angles: &Tensor<B, 2>| angles.clone().reshape([1, seq * width]);
+        let turned = rows(x) * angles(&self.cos) + rows(swapped) * angles(&self.sin);
+        turned.reshape([batch, heads, seq, width])
     }
 }
 

@@ -16,7 +16,7 @@ const MASKED: f64 = -1e30;
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionContext<B: Backend> {
     rotary: Rotary<B>,
-    bias: Option<Tensor<B, 4>>, // [1, 1, seq, keys]
+    bias: Option<Tensor<B, 2>>, // [1, seq * keys]
 }
 
 impl<B: Backend> AttentionContext<B> {
@@ -35,7 +35,7 @@ impl<B: Backend> AttentionContext<B> {
             is_later
                 .float()
                 .mul_scalar(MASKED)
-                .reshape([1, 1, seq, keys])
+                .reshape([1, seq * keys])
         });
         Self { rotary, bias }
     }
@@ -81,29 +81,28 @@ impl<B: Backend> Attention<B> {
         let (heads, kv_heads, width) = (self.n_heads, self.n_kv_heads, self.head_dim);
         let stacked = [batch, kv_heads, heads / kv_heads * seq, width];
 
-        let q = project(&self.q_proj, h.clone()).reshape([batch, seq, heads, width]);
-        let k = project(&self.k_proj, h.clone()).reshape([batch, seq, kv_heads, width]);
-        let v = project(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
+        let split = |x: Tensor<B, 3>, heads| x.reshape([batch, seq, heads, width]).swap_dims(1, 2);
+        let q = split(project(&self.q_proj, h.clone()), heads);
+        let k = split(project(&self.k_proj, h.clone()), kv_heads);
+        let v = split(project(&self.v_proj, h), kv_heads);
         let q = context
             .rotary
             .apply(q)
             .mul_scalar((width as f64).powf(-0.5));
-        let k = context.rotary.apply(k).swap_dims(1, 2);
-        let v = v.swap_dims(1, 2);
+        let k = context.rotary.apply(k);
         let (k, v) = match cache {
             Some(cache) => cache.append(k, v),
             None => (k, v),
         };
         let total = k.dims()[2];
 
-        let q = q.swap_dims(1, 2).reshape(stacked);
-        let mut scores = q
-            .matmul(k.swap_dims(2, 3))
-            .reshape([batch, heads, seq, total]);
+        let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
         if let Some(bias) = &context.bias {
-            scores = scores + bias.clone();
+            // As rows of all queries and keys of a head, so that the mask is one row.
+            let rows = scores.reshape([batch * heads, seq * total]) + bias.clone();
+            scores = rows.reshape([batch, kv_heads, stacked[2], total]);
         }
-        let weights = softmax(scores, 3).reshape([batch, kv_heads, stacked[2], total]);
+        let weights = softmax(scores, 3);
         let mixed = weights.matmul(v).reshape([batch, heads, seq, width]);
         project(
             &self.o_proj,
