@@ -11,6 +11,7 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::ops::FloatTensor;
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
@@ -96,5 +97,9 @@ where
         problem: &DecodeStepProblem,
     ) -> [FloatTensor<Self>; 3] {
         decode_step::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
+        verify::launch::forward::<R, F, I, BT>(operands, problem)
     }
 }

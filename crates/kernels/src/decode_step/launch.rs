@@ -14,7 +14,7 @@ const CHANNELS: usize = 16;
 /// Most units that share a channel: enough that neighbours read whole lines.
 const SHARERS: usize = 8;
 /// Most units of a cube.
-const UNITS: usize = 512;
+pub(crate) const UNITS: usize = 512;
 /// Rows of the low-rank dt that a unit reads.
 const RANKS: usize = 16;
 
@@ -67,7 +67,7 @@ where
 }
 
 /// Fits a cube to the problem.
-fn layout(p: &DecodeStepProblem, wide: usize, most: usize) -> Layout {
+pub(crate) fn layout(p: &DecodeStepProblem, wide: usize, most: usize) -> Layout {
     let s = &p.shape;
     let heads = match s.conv_covers_bc || p.has_norm {
         true => 1,

@@ -25,7 +25,7 @@
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 #[cfg(feature = "cube")]
-mod kernel;
+pub(crate) mod kernel;
 #[cfg(feature = "cube")]
 pub(crate) mod launch;
 mod problem;

@@ -29,6 +29,10 @@
 #[cfg(feature = "flex")]
 pub(crate) mod host;
 mod kept;
+#[cfg(feature = "cube")]
+mod kernel;
+#[cfg(feature = "cube")]
+pub(crate) mod launch;
 mod problem;
 pub mod reference;
 mod state;

@@ -3,7 +3,7 @@ use cubecl::prelude::*;
 
 /// The raw input of channel `channel` of the convolution, from the row that starts at `row`.
 #[cube]
-pub(super) fn conv_input<F: Float>(
+pub(crate) fn conv_input<F: Float>(
     rows: &Tensor<F>,
     row: usize,
     channel: usize,
@@ -35,7 +35,7 @@ fn unrepeated(channel: usize, #[comptime] repeats: usize, #[comptime] layout: La
 
 /// Channel of the convolution that the `at`-th channel of x or b of query width reads.
 #[cube]
-pub(super) fn conv_channel(
+pub(crate) fn conv_channel(
     at: usize,
     #[comptime] repeats: usize,
     #[comptime] layout: Layout,
@@ -49,7 +49,7 @@ pub(super) fn conv_channel(
 
 /// Output of the convolution for one channel.
 #[cube]
-pub(super) fn filtered<F: Float, W: Float>(
+pub(crate) fn filtered<F: Float, W: Float>(
     rows: &Tensor<F>,
     window: &Tensor<W>,
     packed: &Tensor<f32>,
@@ -73,7 +73,7 @@ pub(super) fn filtered<F: Float, W: Float>(
 
 /// Moves the channels of a window that this cube has to move on by one token.
 #[cube]
-pub(super) fn shift_window<F: Float, W: Float>(
+pub(crate) fn shift_window<F: Float, W: Float>(
     rows: &Tensor<F>,
     window: &Tensor<W>,
     next_window: &mut Tensor<W>,
@@ -102,7 +102,7 @@ pub(super) fn shift_window<F: Float, W: Float>(
 /// Step sizes of the cube's heads, into `steps`; `sums` has a place for each unit. Every unit has
 /// to call it.
 #[cube]
-pub(super) fn step_sizes<F: Float>(
+pub(crate) fn step_sizes<F: Float>(
     rows: &Tensor<F>,
     packed: &Tensor<f32>,
     steps: &mut SharedMemory<f32>,

@@ -1,7 +1,7 @@
 //! The decode step on a GPU: one cube for some heads of one sequence, from the row to the output.
 
 mod forward;
-mod inputs;
+pub(crate) mod inputs;
 
 pub(super) use forward::decode_step_forward;
 
@@ -10,45 +10,45 @@ use cubecl::prelude::*;
 
 /// How heads are laid over the units of a cube, and where everything lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Layout {
+pub(crate) struct Layout {
     /// Units of a cube, a power of two.
-    pub(super) units: usize,
+    pub(crate) units: usize,
     /// Heads of a cube; one if heads convolve their own b and c, or are normalised.
-    pub(super) heads: usize,
+    pub(crate) heads: usize,
     /// Units that share a channel's states, a power of two.
-    pub(super) sharers: usize,
+    pub(crate) sharers: usize,
     /// Vectors of states of each of them.
-    pub(super) held: usize,
-    pub(super) nheads: usize,
-    pub(super) headdim: usize,
-    pub(super) d_state: usize,
-    pub(super) d_conv: usize,
-    pub(super) dt_width: usize,
+    pub(crate) held: usize,
+    pub(crate) nheads: usize,
+    pub(crate) headdim: usize,
+    pub(crate) d_state: usize,
+    pub(crate) d_conv: usize,
+    pub(crate) dt_width: usize,
     /// Heads that share b and c.
-    pub(super) heads_per_group: usize,
-    pub(super) repeat_width: usize,
-    pub(super) x_repeats: usize,
-    pub(super) b_repeats: usize,
-    pub(super) repeat_before_conv: bool,
-    pub(super) conv_covers_bc: bool,
-    pub(super) has_z: bool,
-    pub(super) has_dt_weight: bool,
-    pub(super) a_is_per_state: bool,
-    pub(super) has_norm: bool,
-    pub(super) row_width: usize,
+    pub(crate) heads_per_group: usize,
+    pub(crate) repeat_width: usize,
+    pub(crate) x_repeats: usize,
+    pub(crate) b_repeats: usize,
+    pub(crate) repeat_before_conv: bool,
+    pub(crate) conv_covers_bc: bool,
+    pub(crate) has_z: bool,
+    pub(crate) has_dt_weight: bool,
+    pub(crate) a_is_per_state: bool,
+    pub(crate) has_norm: bool,
+    pub(crate) row_width: usize,
     /// First column of x, b, c and dt in a row.
-    pub(super) columns: [usize; 4],
+    pub(crate) columns: [usize; 4],
     /// Channels of x and b in the convolution, and of all of it.
-    pub(super) conv_x: usize,
-    pub(super) conv_b: usize,
-    pub(super) conv_channels: usize,
+    pub(crate) conv_x: usize,
+    pub(crate) conv_b: usize,
+    pub(crate) conv_channels: usize,
     /// First elements of the packed weights, in their order.
-    pub(super) packed: [usize; 7],
+    pub(crate) packed: [usize; 7],
 }
 
 impl Layout {
     /// The part that follows from the problem; the caller chooses the first four.
-    pub(super) fn new(p: &DecodeStepProblem, [units, heads, sharers, held]: [usize; 4]) -> Self {
+    pub(crate) fn new(p: &DecodeStepProblem, [units, heads, sharers, held]: [usize; 4]) -> Self {
         let s = &p.shape;
         let [conv_x, conv_b] = p.conv_widths();
         let mut first = 0;
@@ -86,12 +86,12 @@ impl Layout {
     }
 
     /// Channels of a cube.
-    pub(super) fn channels(&self) -> usize {
+    pub(crate) fn channels(&self) -> usize {
         self.heads * self.headdim
     }
 
     /// States whose b and c a cube holds.
-    pub(super) fn shared_states(&self) -> usize {
+    pub(crate) fn shared_states(&self) -> usize {
         match self.conv_covers_bc {
             true => self.d_state,
             false => 1,
@@ -99,7 +99,7 @@ impl Layout {
     }
 
     /// Bytes of shared memory.
-    pub(super) fn shared_bytes(&self) -> usize {
+    pub(crate) fn shared_bytes(&self) -> usize {
         let channels = self.channels();
         let floats = channels + channels * self.sharers + self.heads + self.units;
         (floats + 2 * self.shared_states()) * size_of::<f32>()
@@ -108,7 +108,7 @@ impl Layout {
 
 /// Where the `at`-th of repeated channels comes from.
 #[cube]
-fn source(at: usize, #[comptime] repeats: usize, #[comptime] width: usize) -> usize {
+pub(crate) fn source(at: usize, #[comptime] repeats: usize, #[comptime] width: usize) -> usize {
     if comptime!(repeats == 1) {
         at
     } else {
@@ -118,7 +118,7 @@ fn source(at: usize, #[comptime] repeats: usize, #[comptime] width: usize) -> us
 
 /// `x * sigmoid(x)`.
 #[cube]
-fn silu(x: f32) -> f32 {
+pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0f32 + (-x).exp())
 }
 
