@@ -46,28 +46,32 @@ pub(crate) fn forward<R: CubeRuntime>(
     let reset = operand(reset.unwrap_or_else(|| bias.clone()), DType::F32);
     let y = empty(&x, x.shape(), dtype);
     let client = x.client.clone();
-    let wide = vector_size(&x, p.channels, 16);
+    let wide = vector_size(&x, p.channels, 4);
     let columns = p.channels / wide;
     let units = columns * p.seq.div_ceil(RUN) * p.batch;
     let dim = CubeDim::new_1d(UNITS);
-    causal_conv1d_forward::launch::<R>(
-        &client,
-        calculate_cube_count_elemwise(&client, units, dim),
-        dim,
-        wide,
-        vector_size(&weight, p.width, 4),
-        x.into_tensor_arg(),
-        weight.into_tensor_arg(),
-        bias.into_tensor_arg(),
-        window.into_tensor_arg(),
-        reset.into_tensor_arg(),
-        y.clone().into_tensor_arg(),
-        p.batch,
-        p.seq,
-        columns,
-        filter,
-        [dtype.into(), parameter.into()],
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        causal_conv1d_forward::launch_unchecked::<R>(
+            &client,
+            calculate_cube_count_elemwise(&client, units, dim),
+            dim,
+            wide,
+            vector_size(&weight, p.width, 4),
+            x.into_tensor_arg(),
+            weight.into_tensor_arg(),
+            bias.into_tensor_arg(),
+            window.into_tensor_arg(),
+            reset.into_tensor_arg(),
+            y.clone().into_tensor_arg(),
+            p.batch,
+            p.seq,
+            columns,
+            filter,
+            [dtype.into(), parameter.into()],
+        );
+    }
+
     y
 }
 
@@ -124,33 +128,38 @@ fn gradients<R: CubeRuntime>(
     let dx = empty(&x, x.shape(), dtype);
     let dweight = empty(&x, weight.shape(), parameter);
     let dbias = empty(&x, bias.shape(), parameter);
-    let wide = vector_size(&x, p.channels, 8);
+    // More channels in a unit would need more registers than leave room for other units.
+    let wide = vector_size(&x, p.channels, 2);
     let columns = p.channels / wide;
     let tiles = SHARE / RUN;
     let parts = (p.seq + lead).div_ceil(SHARE) * p.batch;
     let partial = empty(&x, Shape::new([parts, p.width + 1, p.channels]), DType::F32);
     let dim = CubeDim::new_1d(UNITS);
-    causal_conv1d_backward::launch::<R>(
-        &client,
-        calculate_cube_count_elemwise(&client, columns * parts, dim),
-        dim,
-        wide,
-        vector_size(&weight, p.width, 4),
-        x.into_tensor_arg(),
-        weight.into_tensor_arg(),
-        bias.into_tensor_arg(),
-        reset.into_tensor_arg(),
-        dy.into_tensor_arg(),
-        dx.clone().into_tensor_arg(),
-        partial.clone().into_tensor_arg(),
-        p.batch,
-        p.seq,
-        lead,
-        columns,
-        tiles,
-        filter,
-        [dtype.into(), parameter.into()],
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        causal_conv1d_backward::launch_unchecked::<R>(
+            &client,
+            calculate_cube_count_elemwise(&client, columns * parts, dim),
+            dim,
+            wide,
+            vector_size(&weight, p.width, 4),
+            x.into_tensor_arg(),
+            weight.into_tensor_arg(),
+            bias.into_tensor_arg(),
+            reset.into_tensor_arg(),
+            dy.into_tensor_arg(),
+            dx.clone().into_tensor_arg(),
+            partial.clone().into_tensor_arg(),
+            p.batch,
+            p.seq,
+            lead,
+            columns,
+            tiles,
+            filter,
+            [dtype.into(), parameter.into()],
+        );
+    }
+
     let cubes = (p.channels as u32).div_ceil(COLUMNS);
     causal_conv1d_filter_gradient::launch::<R>(
         &client,

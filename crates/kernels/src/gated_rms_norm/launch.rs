@@ -53,21 +53,25 @@ pub(crate) fn forward<R: CubeRuntime>(
     let layout = layout(p.group_size / wide);
     let groups = p.channels / p.group_size;
     let items = p.batch * p.seq * groups;
-    gated_rms_norm_forward::launch::<R>(
-        &client,
-        cubes(&client, items, &layout),
-        CubeDim::new_1d(UNITS as u32),
-        wide,
-        y.into_tensor_arg(),
-        z.into_tensor_arg(),
-        weight.into_tensor_arg(),
-        out.clone().into_tensor_arg(),
-        items,
-        groups,
-        p.eps as f32,
-        layout,
-        [dtype.into(), parameter.into()],
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        gated_rms_norm_forward::launch_unchecked::<R>(
+            &client,
+            cubes(&client, items, &layout),
+            CubeDim::new_1d(UNITS as u32),
+            wide,
+            y.into_tensor_arg(),
+            z.into_tensor_arg(),
+            weight.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            items,
+            groups,
+            p.eps as f32,
+            layout,
+            [dtype.into(), parameter.into()],
+        );
+    }
+
     out
 }
 
@@ -89,25 +93,29 @@ pub(crate) fn backward<R: CubeRuntime>(
     let rows = p.batch * p.seq;
     let stride = rows.div_ceil(SHARE);
     let partial = empty(&y, Shape::new([stride, p.channels]), DType::F32);
-    gated_rms_norm_backward::launch::<R>(
-        &client,
-        cubes(&client, stride * groups, &layout),
-        CubeDim::new_1d(UNITS as u32),
-        wide,
-        y.into_tensor_arg(),
-        z.into_tensor_arg(),
-        weight.into_tensor_arg(),
-        dout.into_tensor_arg(),
-        dy.clone().into_tensor_arg(),
-        dz.clone().into_tensor_arg(),
-        partial.clone().into_tensor_arg(),
-        rows,
-        stride,
-        groups,
-        p.eps as f32,
-        layout,
-        [dtype.into(), parameter.into()],
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        gated_rms_norm_backward::launch_unchecked::<R>(
+            &client,
+            cubes(&client, stride * groups, &layout),
+            CubeDim::new_1d(UNITS as u32),
+            wide,
+            y.into_tensor_arg(),
+            z.into_tensor_arg(),
+            weight.into_tensor_arg(),
+            dout.into_tensor_arg(),
+            dy.clone().into_tensor_arg(),
+            dz.clone().into_tensor_arg(),
+            partial.clone().into_tensor_arg(),
+            rows,
+            stride,
+            groups,
+            p.eps as f32,
+            layout,
+            [dtype.into(), parameter.into()],
+        );
+    }
+
     let dweight = sum_rows(&partial, stride, p.channels, 0..p.channels, parameter);
     [dy, operand(dz, z_dtype), dweight]
 }

@@ -6,7 +6,7 @@ use cubecl::prelude::*;
 /// One unit: `tiles` times `run` steps of one vector of channels. The input may begin with `lead`
 /// steps of the window, and so does `dx`; `dy` and `reset` begin with the sequence. `partial` gets
 /// each unit's share of the gradients of the taps and the bias, `[units, width + 1, channels]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::causal_conv1d) fn causal_conv1d_backward<F: Float, P: Float, N: Size, M: Size>(
     x: &Tensor<Vector<F, N>>,
     weight: &Tensor<Vector<P, M>>,

@@ -3,7 +3,7 @@ use crate::cube::activation::silu;
 use cubecl::prelude::*;
 
 /// One unit: `run` steps of one vector of channels.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::causal_conv1d) fn causal_conv1d_forward<F: Float, P: Float, N: Size, M: Size>(
     x: &Tensor<Vector<F, N>>,
     weight: &Tensor<Vector<P, M>>,

@@ -4,7 +4,7 @@ use cubecl::prelude::*;
 
 /// A slot takes one group of every `stride`-th row, so that its units can sum their share of the
 /// weight's gradient in registers; `partial` is `[stride, channels]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::gated_rms_norm) fn gated_rms_norm_backward<F: Float, P: Float, N: Size>(
     y: &Tensor<Vector<F, N>>,
     z: &Tensor<Vector<F, N>>,

@@ -3,7 +3,7 @@ use crate::cube::activation::silu;
 use cubecl::prelude::*;
 
 /// One group of one row for the units of a slot.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::gated_rms_norm) fn gated_rms_norm_forward<F: Float, P: Float, N: Size>(
     y: &Tensor<Vector<F, N>>,
     z: &Tensor<Vector<F, N>>,
