@@ -21,7 +21,7 @@ fn sum_units(shared: &mut SharedMemory<f32>, value: f32, #[comptime] units: usiz
 }
 
 /// Product of the state after each chunk with its gradient, `[batch, chunks, nheads]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_state_products<N: Size>(
     states: &Tensor<Vector<f32, N>>,
     gradients: &Tensor<Vector<f32, N>>,

@@ -2,7 +2,7 @@ use crate::cube::activation::{silu, silu_derivative};
 use cubecl::prelude::*;
 
 /// `y * silu(z)`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_gate<F: Float, N: Size>(
     y: &Tensor<Vector<F, N>>,
     z: &Tensor<Vector<F, N>>,
@@ -17,7 +17,7 @@ pub(in crate::ssd) fn ssd_gate<F: Float, N: Size>(
 }
 
 /// Gradients of `y * silu(z)` with respect to y and z.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_gate_backward<F: Float, N: Size>(
     y: &Tensor<Vector<F, N>>,
     z: &Tensor<Vector<F, N>>,

@@ -76,7 +76,7 @@ fn write_dots(
 /// and 64 columns of the result; with `reverse` over later steps, and `dt_t` before all.
 ///
 /// Cubes: tiles of steps of rows, heads or groups, tiles of columns.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_mix<F: Float, N: Size>(
     query: &Tensor<Vector<F, N>>,
     key: &Tensor<Vector<F, N>>,

@@ -4,17 +4,24 @@
 //! at the boundaries, `mix` the products of steps with steps and with states. The way back uses the
 //! same kernels with the operands' roles exchanged and time reversed; `finish` ends it.
 
+mod cooperative;
 mod finish;
 mod gate;
 mod mix;
+mod mix_cooperative;
+mod rows;
 mod slices;
 mod states;
+mod states_cooperative;
 mod steps;
 
+pub(super) use cooperative::cooperative_bytes;
 pub(super) use finish::{ssd_finish, ssd_state_products};
 pub(super) use gate::{ssd_gate, ssd_gate_backward};
 pub(super) use mix::{Mix, ssd_mix};
+pub(super) use mix_cooperative::{CooperativeMix, ssd_mix_cooperative};
 pub(super) use states::{ssd_chunk_states, ssd_pass_states};
+pub(super) use states_cooperative::ssd_chunk_states_cooperative;
 pub(super) use steps::{Steps, ssd_steps};
 
 use cubecl::prelude::*;

@@ -7,7 +7,7 @@ use cubecl::prelude::*;
 /// gradient of the state before it, from dy and c, into slot `chunk`.
 ///
 /// Cubes: chunks of rows, heads, tiles of `[headdim, d_state]`.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_chunk_states<F: Float, N: Size>(
     left: &Tensor<Vector<F, N>>,
     right: &Tensor<Vector<F, N>>,
@@ -115,7 +115,7 @@ const AHEAD: usize = 4;
 
 /// From what each chunk adds to the states at the boundaries, in place; with `reverse`, gradients
 /// from the last boundary to the first. A unit has one vector of one state.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::ssd) fn ssd_pass_states<N: Size>(
     states: &mut Tensor<Vector<f32, N>>,
     start: &Tensor<Vector<f32, N>>,

@@ -87,19 +87,23 @@ fn through_gate<R: CubeRuntime>(
     let wide = vector_size(&y, run.p.headdim, 8);
     let vectors = y.shape().num_elements() / wide;
     let dim = CubeDim::new_1d(UNITS as u32);
-    ssd_gate_backward::launch::<R>(
-        &run.client,
-        calculate_cube_count_elemwise(&run.client, vectors, dim),
-        dim,
-        wide,
-        y.into_tensor_arg(),
-        run.z.clone().into_tensor_arg(),
-        dout.into_tensor_arg(),
-        dy.clone().into_tensor_arg(),
-        dz.clone().into_tensor_arg(),
-        vectors,
-        run.dtype.into(),
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        ssd_gate_backward::launch_unchecked::<R>(
+            &run.client,
+            calculate_cube_count_elemwise(&run.client, vectors, dim),
+            dim,
+            wide,
+            y.into_tensor_arg(),
+            run.z.clone().into_tensor_arg(),
+            dout.into_tensor_arg(),
+            dy.clone().into_tensor_arg(),
+            dz.clone().into_tensor_arg(),
+            vectors,
+            run.dtype.into(),
+        );
+    }
+
     (dy, dz)
 }
 
@@ -112,19 +116,27 @@ fn finish<R: CubeRuntime>(
     let p = run.p;
     let cubes = p.batch * run.chunks;
     let products = empty(&run.x, Shape::new([cubes, p.nheads]), DType::F32);
-    ssd_state_products::launch::<R>(
-        &run.client,
-        run.cubes_of_chunks(1),
-        CubeDim::new_1d(UNITS as u32),
-        vector_size(states, p.d_state, 4),
-        states.clone().into_tensor_arg(),
-        gradients.clone().into_tensor_arg(),
-        products.clone().into_tensor_arg(),
-        run.sizes(),
-    );
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        ssd_state_products::launch_unchecked::<R>(
+            &run.client,
+            run.cubes_of_chunks(1),
+            CubeDim::new_1d(UNITS as u32),
+            vector_size(states, p.d_state, 4),
+            states.clone().into_tensor_arg(),
+            gradients.clone().into_tensor_arg(),
+            products.clone().into_tensor_arg(),
+            run.sizes(),
+        );
+    }
+
     let ddt = empty(&run.x, run.dt.shape(), run.dt.dtype);
     let partial = empty(&run.x, Shape::new([cubes, 3, p.nheads]), DType::F32);
     let [x_plane, skip_plane, c_plane] = run.dot_planes();
+    let [x_planes, c_planes] = match run.is_cooperative() {
+        true => [1, 1],
+        false => [run.x_tiles, run.b_tiles],
+    };
     ssd_finish::launch::<R>(
         &run.client,
         run.cubes_of_chunks(1),
@@ -138,8 +150,8 @@ fn finish<R: CubeRuntime>(
         x_plane,
         skip_plane,
         c_plane,
-        run.x_tiles,
-        run.b_tiles,
+        x_planes,
+        c_planes,
         run.chunk,
         p.has_d,
         p.has_initial_state,

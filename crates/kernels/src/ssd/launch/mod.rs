@@ -1,6 +1,7 @@
 //! Launches of the CubeCL kernels.
 
 mod backward;
+mod cooperative;
 mod forward;
 mod run;
 

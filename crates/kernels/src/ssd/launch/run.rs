@@ -161,37 +161,51 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         let shape = [p.batch, self.chunks + 1, p.nheads, p.headdim, p.d_state];
         let states = empty(&self.x, shape, DType::F32);
         let end = empty(&self.x, self.state_shape(), DType::F32);
-        ssd_chunk_states::launch::<R>(
-            &self.client,
-            self.cubes_of_chunks(self.x_tiles * self.b_tiles),
-            CubeDim::new_1d(UNITS as u32),
-            self.vector,
-            left.into_tensor_arg(),
-            right.into_tensor_arg(),
-            self.scratch.clone().into_tensor_arg(),
-            states.clone().into_tensor_arg(),
-            self.sizes(),
-            !reverse,
-            self.dtype.into(),
-        );
+        match self.is_cooperative() {
+            true => self.chunk_states_cooperative([&left, &right, &states], !reverse),
+            false => self.chunk_states([&left, &right, &states], !reverse),
+        }
         let wide = vector_size(&states, p.d_state, 4);
         let dim = CubeDim::new_1d(UNITS as u32);
         let has_start = start.is_some();
         let start = start.unwrap_or_else(|| self.a.clone());
-        ssd_pass_states::launch::<R>(
-            &self.client,
-            calculate_cube_count_elemwise(&self.client, p.batch * size / wide, dim),
-            dim,
-            wide,
-            states.clone().into_tensor_arg(),
-            start.into_tensor_arg(),
-            end.clone().into_tensor_arg(),
-            self.scratch.clone().into_tensor_arg(),
-            self.sizes(),
-            reverse,
-            has_start,
-        );
+        // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+        unsafe {
+            ssd_pass_states::launch_unchecked::<R>(
+                &self.client,
+                calculate_cube_count_elemwise(&self.client, p.batch * size / wide, dim),
+                dim,
+                wide,
+                states.clone().into_tensor_arg(),
+                start.into_tensor_arg(),
+                end.clone().into_tensor_arg(),
+                self.scratch.clone().into_tensor_arg(),
+                self.sizes(),
+                reverse,
+                has_start,
+            );
+        }
+
         (states, end)
+    }
+
+    fn chunk_states(&self, [left, right, states]: [&CubeTensor<R>; 3], leaving: bool) {
+        // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+        unsafe {
+            ssd_chunk_states::launch_unchecked::<R>(
+                &self.client,
+                self.cubes_of_chunks(self.x_tiles * self.b_tiles),
+                CubeDim::new_1d(UNITS as u32),
+                self.vector,
+                left.clone().into_tensor_arg(),
+                right.clone().into_tensor_arg(),
+                self.scratch.clone().into_tensor_arg(),
+                states.clone().into_tensor_arg(),
+                self.sizes(),
+                leaving,
+                self.dtype.into(),
+            );
+        }
     }
 
     /// The result of one of the four uses of the mixing kernel.
@@ -208,25 +222,34 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         let out = empty(&self.x, [p.batch, p.seq, streams, width], self.dtype);
         let [x_plane, skip_plane, c_plane] = self.dot_planes();
         let dots_plane = if mix.into_heads { x_plane } else { c_plane };
+        if self.is_cooperative() {
+            let tensors = [query, key, value, own, states, &out];
+            self.mix_cooperative(tensors, [dots_plane, skip_plane], mix);
+            return out;
+        }
         let cubes = p.batch * p.seq.div_ceil(TILE);
-        ssd_mix::launch::<R>(
-            &self.client,
-            CubeCount::Static(cubes as u32, streams as u32, tiles as u32),
-            CubeDim::new_1d(UNITS as u32),
-            self.vector,
-            query.clone().into_tensor_arg(),
-            key.clone().into_tensor_arg(),
-            value.clone().into_tensor_arg(),
-            own.clone().into_tensor_arg(),
-            states.clone().into_tensor_arg(),
-            self.scratch.clone().into_tensor_arg(),
-            out.clone().into_tensor_arg(),
-            self.sizes(),
-            dots_plane,
-            skip_plane,
-            mix,
-            self.dtype.into(),
-        );
+        // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+        unsafe {
+            ssd_mix::launch_unchecked::<R>(
+                &self.client,
+                CubeCount::Static(cubes as u32, streams as u32, tiles as u32),
+                CubeDim::new_1d(UNITS as u32),
+                self.vector,
+                query.clone().into_tensor_arg(),
+                key.clone().into_tensor_arg(),
+                value.clone().into_tensor_arg(),
+                own.clone().into_tensor_arg(),
+                states.clone().into_tensor_arg(),
+                self.scratch.clone().into_tensor_arg(),
+                out.clone().into_tensor_arg(),
+                self.sizes(),
+                dots_plane,
+                skip_plane,
+                mix,
+                self.dtype.into(),
+            );
+        }
+
         out
     }
 

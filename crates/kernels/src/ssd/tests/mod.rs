@@ -1,3 +1,5 @@
+mod half_precision;
+
 use super::{SsdInputs, SsdOptions, SsdProblem, reference, ssd};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
