@@ -6,7 +6,7 @@ use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{backend::Backend, ops::FloatTensor};
+use burn::tensor::{Device, backend::Backend, ops::FloatTensor};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -126,5 +126,10 @@ pub trait SsmBackend: Backend {
     /// [`verify`](crate::verify()): output, next states, next inputs of the convolution, next cache.
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::reference::forward::<Self>(operands, problem)
+    }
+
+    /// What the device has that kernels are chosen by: names and values, for people.
+    fn device_features(_device: &Device<Self>) -> Vec<(&'static str, String)> {
+        Vec::new()
     }
 }

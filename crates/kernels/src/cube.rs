@@ -2,6 +2,7 @@
 //! run them.
 
 pub(crate) mod activation;
+mod features;
 pub(crate) mod sum;
 pub(crate) mod tensor;
 
@@ -12,7 +13,7 @@ use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::ops::FloatTensor;
+use burn::tensor::{Device, ops::FloatTensor};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
@@ -101,5 +102,9 @@ where
 
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn device_features(device: &Device<Self>) -> Vec<(&'static str, String)> {
+        features::describe::<R>(device)
     }
 }

@@ -68,7 +68,9 @@ pub mod gated_rms_norm;
 #[cfg(feature = "flex")]
 mod host;
 mod primitive;
+mod seeded;
 pub mod selective_scan;
+pub mod self_test;
 pub mod ssd;
 #[cfg(feature = "tch")]
 mod tch;

@@ -12,6 +12,7 @@ mod kernel;
 pub(crate) mod launch;
 mod problem;
 pub mod reference;
+pub(crate) mod self_test;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 mod window;

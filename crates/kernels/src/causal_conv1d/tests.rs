@@ -1,23 +1,13 @@
-use super::{CausalConv1dInputs, CausalConv1dProblem, causal_conv1d, reference};
-use crate::backend::SsmBackend;
+use super::{CausalConv1dInputs, CausalConv1dProblem, causal_conv1d, reference, self_test};
 use crate::error::KernelError;
-use crate::testing::single_output::{Case, Operation};
+use crate::self_test::HostTensor;
+use crate::testing::single_output::Reference;
 use crate::testing::subject::Subject;
 use crate::testing::{F32_TOLERANCE, Seeded, assert_close, assert_tensors_close, golden};
 use burn::backend::Autodiff;
 use burn::tensor::{Shape, Tensor, TensorData, backend::Backend, ops::FloatTensor};
 
-impl Operation<4> for CausalConv1dProblem {
-    fn shapes(&self) -> [Option<Vec<usize>>; 4] {
-        [
-            Some(vec![self.batch, self.seq, self.channels]),
-            Some(vec![self.channels, self.width]),
-            self.has_bias.then(|| vec![self.channels]),
-            self.has_initial_window
-                .then(|| vec![self.batch, self.width - 1, self.channels]),
-        ]
-    }
-
+impl Reference<4> for CausalConv1dProblem {
     fn reference_forward<B: Backend>(
         &self,
         operands: [FloatTensor<B>; 4],
@@ -34,118 +24,16 @@ impl Operation<4> for CausalConv1dProblem {
     ) -> [FloatTensor<B>; 4] {
         reference::backward::<B>(operands, reset, gradient, self)
     }
-
-    fn public_forward<B: SsmBackend>(
-        &self,
-        operands: [FloatTensor<B>; 4],
-        reset: Option<FloatTensor<B>>,
-    ) -> FloatTensor<B> {
-        B::causal_conv1d_forward(operands, reset, self)
-    }
-
-    fn naive(&self, operands: &[Vec<f64>; 4], reset: Option<&[f64]>) -> Vec<f64> {
-        let [x, weight, bias, window] = operands;
-        let mut y = vec![0.0; x.len()];
-        for row in 0..self.batch {
-            for t in 0..self.seq {
-                for ch in 0..self.channels {
-                    let mut v = if self.has_bias { bias[ch] } else { 0.0 };
-                    for back in 0..self.width {
-                        // Stop at the first step of a document.
-                        let input = if back <= t {
-                            x[(row * self.seq + t - back) * self.channels + ch]
-                        } else if self.has_initial_window {
-                            let entry = self.width - 1 + t - back;
-                            window[(row * (self.width - 1) + entry) * self.channels + ch]
-                        } else {
-                            0.0
-                        };
-                        v += weight[ch * self.width + self.width - 1 - back] * input;
-                        let starts = |step: usize| {
-                            reset.is_some_and(|reset| reset[row * self.seq + step] != 0.0)
-                        };
-                        if back <= t && starts(t - back) {
-                            break;
-                        }
-                    }
-                    y[(row * self.seq + t) * self.channels + ch] =
-                        if self.silu { v / (1.0 + (-v).exp()) } else { v };
-                }
-            }
-        }
-        y
-    }
-}
-
-fn problem(batch: usize, seq: usize, channels: usize, width: usize) -> CausalConv1dProblem {
-    CausalConv1dProblem {
-        batch,
-        seq,
-        channels,
-        width,
-        has_bias: true,
-        has_initial_window: width > 1,
-        silu: true,
-    }
-}
-
-fn plain(problem: CausalConv1dProblem) -> CausalConv1dProblem {
-    CausalConv1dProblem {
-        has_bias: false,
-        has_initial_window: false,
-        silu: false,
-        ..problem
-    }
-}
-
-/// Document starts at every step where `starts` says so, shifted from row to row.
-fn documents(batch: usize, seq: usize) -> Vec<f32> {
-    let starts = |row: usize, t: usize| matches!((t + row) % 7, 3 | 5 | 6);
-    (0..batch)
-        .flat_map(|row| (0..seq).map(move |t| f32::from(u8::from(starts(row, t)))))
-        .collect()
 }
 
 #[test]
 fn every_path_agrees_with_the_f64_definition() {
-    for (batch, seq, channels, width) in [
-        (1, 1, 3, 4),
-        (3, 2, 5, 4),
-        (2, 23, 40, 4),
-        (1, 9, 4, 1),
-        (2, 9, 17, 2),
-        (1, 11, 6, 5),
-    ] {
-        for problem in [
-            problem(batch, seq, channels, width),
-            plain(problem(batch, seq, channels, width)),
-        ] {
-            let mut case = Case::seeded(problem, 1);
-            case.check();
-            case.reset = Some(documents(batch, seq));
-            case.check();
-        }
+    for case in self_test::cases() {
+        case.check();
     }
 }
 
-#[test]
-fn public_path_agrees_with_the_reference_off_the_grid() {
-    for seq in [1, 3, 63, 65, 130] {
-        for (batch, channels) in [(1, 130), (3, 64), (2, 9)] {
-            for problem in [
-                problem(batch, seq, channels, 4),
-                plain(problem(batch, seq, channels, 4)),
-            ] {
-                let mut case = Case::seeded(problem, 2);
-                case.check_public();
-                case.reset = Some(documents(batch, seq));
-                case.check_public();
-            }
-        }
-    }
-}
-
-fn golden_tensor<const D: usize>(golden: &golden::Golden) -> Tensor<Subject, D> {
+fn golden_tensor<const D: usize>(golden: &HostTensor) -> Tensor<Subject, D> {
     let data = TensorData::new(golden.floats(), Shape::from(golden.shape.clone()));
     Tensor::from_data(data, &Default::default())
 }
@@ -153,12 +41,14 @@ fn golden_tensor<const D: usize>(golden: &golden::Golden) -> Tensor<Subject, D> 
 #[test]
 fn golden_windows_are_carried_from_call_to_call() {
     let file = golden::load("kernel_verify");
-    let time_major = |key: &str| file[key].permute(&[0, 2, 1]);
+    let time_major = |key: &str| file.permuted(key, &[0, 2, 1]).expect("the fixture");
     let run = |x: Tensor<Subject, 3>, window: Option<Tensor<Subject, 3>>| {
         let inputs = CausalConv1dInputs {
             x,
-            weight: golden_tensor(&file["conv.in.weight"]),
-            bias: Some(golden_tensor(&file["conv.in.bias"])),
+            weight: golden_tensor(file.get("conv.in.weight").expect("the fixture")),
+            bias: Some(golden_tensor(
+                file.get("conv.in.bias").expect("the fixture"),
+            )),
             initial_window: window,
             reset: None,
         };

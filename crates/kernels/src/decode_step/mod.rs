@@ -30,8 +30,9 @@ pub(crate) mod kernel;
 pub(crate) mod launch;
 mod problem;
 pub mod reference;
+pub(crate) mod self_test;
 #[cfg(all(test, feature = "flex"))]
-pub(crate) mod tests;
+mod tests;
 mod weights;
 
 pub use problem::{DecodeStepProblem, DecodeStepShape};

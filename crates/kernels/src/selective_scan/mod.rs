@@ -19,6 +19,7 @@ mod layout;
 mod prepared;
 mod problem;
 pub mod reference;
+pub(crate) mod self_test;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 

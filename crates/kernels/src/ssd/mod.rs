@@ -16,6 +16,7 @@ mod kernel;
 pub(crate) mod launch;
 mod problem;
 pub mod reference;
+pub(crate) mod self_test;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 

@@ -1,48 +1,16 @@
 //! Golden values made outside this project, `tests/fixtures/mamba/README.md`.
 
+use crate::self_test::{HostTensor, Tensors};
 use safetensors::{Dtype, SafeTensors};
-use std::collections::HashMap;
-
-/// A tensor on the host.
-#[derive(Clone, Debug)]
-pub(crate) struct Golden {
-    pub(crate) shape: Vec<usize>,
-    pub(crate) values: Vec<f64>,
-}
-
-impl Golden {
-    pub(crate) fn floats(&self) -> Vec<f32> {
-        self.values.iter().map(|&value| value as f32).collect()
-    }
-
-    /// Permutes the axes; axis `i` of the result is axis `axes[i]` of this tensor.
-    pub(crate) fn permute(&self, axes: &[usize]) -> Self {
-        let mut strides = vec![1; self.shape.len()];
-        for axis in (0..self.shape.len() - 1).rev() {
-            strides[axis] = strides[axis + 1] * self.shape[axis + 1];
-        }
-        let shape: Vec<usize> = axes.iter().map(|&axis| self.shape[axis]).collect();
-        let values = (0..self.values.len())
-            .map(|mut index| {
-                let mut offset = 0;
-                for (position, &axis) in axes.iter().enumerate().rev() {
-                    offset += index % shape[position] * strides[axis];
-                    index /= shape[position];
-                }
-                self.values[offset]
-            })
-            .collect();
-        Self { shape, values }
-    }
-}
 
 /// Every tensor of a fixture.
-pub(crate) fn load(name: &str) -> HashMap<String, Golden> {
+pub(crate) fn load(name: &str) -> Tensors {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/fixtures/mamba/");
     let path = format!("{folder}{name}.safetensors");
     let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     let file = SafeTensors::deserialize(&bytes).unwrap_or_else(|error| panic!("{path}: {error}"));
-    file.iter()
+    let tensors = file
+        .iter()
         .map(|(key, view)| {
             let values = match view.dtype() {
                 Dtype::F32 => (view.data().chunks_exact(4))
@@ -55,11 +23,12 @@ pub(crate) fn load(name: &str) -> HashMap<String, Golden> {
             };
             (
                 key.to_string(),
-                Golden {
+                HostTensor {
                     shape: view.shape().to_vec(),
                     values,
                 },
             )
         })
-        .collect()
+        .collect();
+    Tensors(tensors)
 }

@@ -1,6 +1,6 @@
 //! Laws that hold for every operation with a state.
 
-use super::state_space::{Case, Operation, Outcome, Path, TIMED, assert_outcomes_close};
+use super::state_space::{Case, Outcome, Path, Reference, TIMED, assert_outcomes_close};
 
 /// Joins outcomes of consecutive steps: timed parts in order, the others summed. The gradient of the
 /// initial state is the first one's.
@@ -39,7 +39,7 @@ fn join(parts: &[Outcome], batch: usize) -> Outcome {
 }
 
 /// Running two parts with the state carried over equals running the whole.
-pub(crate) fn check_split<P: Operation>(case: &Case<P>, at: usize, path: Path) {
+pub(crate) fn check_split<P: Reference>(case: &Case<P>, at: usize, path: Path) {
     let whole = case.run(path);
     let mut first = case.steps(0..at, !case.operands[8].is_empty());
     let mut second = case.steps(at..case.problem.seq(), true);
@@ -51,7 +51,7 @@ pub(crate) fn check_split<P: Operation>(case: &Case<P>, at: usize, path: Path) {
 }
 
 /// A row of packed documents equals the documents run alone; only the last sees `dlast`.
-pub(crate) fn check_packed<P: Operation>(case: &Case<P>, starts: &[usize], path: Path) {
+pub(crate) fn check_packed<P: Reference>(case: &Case<P>, starts: &[usize], path: Path) {
     let packed = case.clone().with_documents(starts);
     let mut bounds = vec![0];
     bounds.extend(starts.iter().copied().filter(|&start| start > 0));

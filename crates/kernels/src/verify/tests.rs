@@ -1,7 +1,7 @@
 use super::problem::VerifyProblem;
 use super::{Kept, VerifyState, reference, verify};
 use crate::backend::SsmBackend;
-use crate::decode_step::tests::case::{Case, Inputs, MAMBA1, MAMBA2, cases, host, tensor};
+use crate::decode_step::self_test::{Case, Inputs, MAMBA1, MAMBA2, cases, host, tensor};
 use crate::decode_step::{DecodeState, DecodeStep, decode_step};
 use crate::error::KernelError;
 use crate::primitive::{unwrap, wrap};

@@ -1,6 +1,6 @@
-use super::problem;
 use crate::backend::{SsmBackend, StateSpaceGradients};
 use crate::ssd::SsdProblem;
+use crate::ssd::self_test::problem;
 use crate::testing::assert_close;
 use crate::testing::state_space::{Case, NAMES, Operation, Path, widen};
 use crate::testing::subject::{Subject, download, upload};

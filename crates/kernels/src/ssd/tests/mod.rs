@@ -1,41 +1,16 @@
 mod half_precision;
 
+use super::self_test::{self, cases, plain, problem};
 use super::{SsdInputs, SsdOptions, SsdProblem, reference, ssd};
-use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::backend::{StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
+use crate::testing::golden;
 use crate::testing::laws::{check_packed, check_split};
-use crate::testing::state_space::{Case, Operation, PATHS, Path, assert_outcomes_close};
+use crate::testing::state_space::{Case, PATHS, Path, Reference, assert_outcomes_close};
 use crate::testing::subject::Subject;
-use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, assert_close, golden};
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
 
-impl Operation for SsdProblem {
-    fn shapes(&self) -> [Option<Vec<usize>>; 9] {
-        let like_x = vec![self.batch, self.seq, self.nheads, self.headdim];
-        let grouped = vec![self.batch, self.seq, self.ngroups, self.d_state];
-        let per_head = vec![self.nheads];
-        [
-            Some(like_x.clone()),
-            Some(vec![self.batch, self.seq, self.nheads]),
-            Some(per_head.clone()),
-            Some(grouped.clone()),
-            Some(grouped),
-            self.has_d.then(|| per_head.clone()),
-            self.has_z.then_some(like_x),
-            self.has_dt_bias.then_some(per_head),
-            self.has_initial_state
-                .then(|| vec![self.batch, self.nheads, self.headdim, self.d_state]),
-        ]
-    }
-
-    fn seq(&self) -> usize {
-        self.seq
-    }
-
-    fn batch(&self) -> usize {
-        self.batch
-    }
-
+impl Reference for SsdProblem {
     fn with(&self, batch: usize, seq: usize, has_initial_state: bool) -> Self {
         Self {
             batch,
@@ -43,10 +18,6 @@ impl Operation for SsdProblem {
             has_initial_state,
             ..*self
         }
-    }
-
-    fn dt_softplus(&self) -> bool {
-        self.dt_softplus
     }
 
     fn reference_forward<B: Backend>(
@@ -65,155 +36,14 @@ impl Operation for SsdProblem {
     ) -> [FloatTensor<B>; 9] {
         reference::backward::<B>(operands, reset, gradients, self)
     }
-
-    fn public_forward<B: SsmBackend>(
-        &self,
-        operands: [FloatTensor<B>; 9],
-        reset: Option<FloatTensor<B>>,
-    ) -> StateSpaceOutput<B> {
-        B::ssd_forward(operands, reset, self, false)
-    }
-
-    fn naive(&self, operands: &[Vec<f64>; 9], reset: Option<&[f64]>) -> (Vec<f64>, Vec<f64>) {
-        let [x, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
-        let (width, states) = (self.headdim, self.d_state);
-        let mut state = match self.has_initial_state {
-            true => initial_state.clone(),
-            false => vec![0.0; self.batch * self.nheads * width * states],
-        };
-        let mut y = vec![0.0; x.len()];
-        for row in 0..self.batch {
-            for t in 0..self.seq {
-                let step = row * self.seq + t;
-                for head in 0..self.nheads {
-                    let raw = dt[step * self.nheads + head]
-                        + if self.has_dt_bias { dt_bias[head] } else { 0.0 };
-                    let dt = if self.dt_softplus {
-                        raw.exp().ln_1p()
-                    } else {
-                        raw
-                    };
-                    let decay = match reset.is_some_and(|reset| reset[step] != 0.0) {
-                        true => 0.0,
-                        false => (dt * a[head]).exp(),
-                    };
-                    let group = head / (self.nheads / self.ngroups);
-                    let grouped = (step * self.ngroups + group) * states;
-                    for p in 0..width {
-                        let at = (step * self.nheads + head) * width + p;
-                        let first = ((row * self.nheads + head) * width + p) * states;
-                        let mut sum = if self.has_d { d[head] * x[at] } else { 0.0 };
-                        for n in 0..states {
-                            let s = &mut state[first + n];
-                            *s = decay * *s + dt * x[at] * b[grouped + n];
-                            sum += *s * c[grouped + n];
-                        }
-                        let gate = match self.has_z {
-                            true => z[at] / (1.0 + (-z[at]).exp()),
-                            false => 1.0,
-                        };
-                        y[at] = sum * gate;
-                    }
-                }
-            }
-        }
-        (y, state)
-    }
-}
-
-/// Everything on: batch, seq, nheads, headdim, ngroups, d_state, chunk_size.
-fn problem(sizes: [usize; 7]) -> SsdProblem {
-    let [batch, seq, nheads, headdim, ngroups, d_state, chunk_size] = sizes;
-    SsdProblem {
-        batch,
-        seq,
-        nheads,
-        headdim,
-        ngroups,
-        d_state,
-        chunk_size,
-        has_d: true,
-        has_z: true,
-        has_dt_bias: true,
-        has_initial_state: true,
-        dt_softplus: true,
-    }
-}
-
-/// Everything off.
-fn plain(problem: SsdProblem) -> SsdProblem {
-    SsdProblem {
-        has_d: false,
-        has_z: false,
-        has_dt_bias: false,
-        has_initial_state: false,
-        dt_softplus: false,
-        ..problem
-    }
 }
 
 #[test]
 fn golden_values_are_reproduced() {
     let file = golden::load("kernel_ssd");
-    let [batch, seq, nheads, headdim] = file["in.x"].shape[..] else {
-        panic!("rank of x")
-    };
-    let [_, _, ngroups, d_state] = file["in.B"].shape[..] else {
-        panic!("rank of B")
-    };
-    for case in ["init", "init_z", "zero"] {
-        for chunk_size in [16, 32, 64, 256] {
-            let problem = SsdProblem {
-                has_z: case == "init_z",
-                has_initial_state: case != "zero",
-                ..problem([batch, seq, nheads, headdim, ngroups, d_state, chunk_size])
-            };
-            let optional = |has: bool, key: &str| match has {
-                true => file[key].floats(),
-                false => Vec::new(),
-            };
-            let inputs = Case {
-                problem,
-                operands: [
-                    file["in.x"].floats(),
-                    file["in.dt"].floats(),
-                    file["in.A"].floats(),
-                    file["in.B"].floats(),
-                    file["in.C"].floats(),
-                    file["in.D"].floats(),
-                    optional(problem.has_z, "in.z"),
-                    file["in.dt_bias"].floats(),
-                    optional(problem.has_initial_state, "in.initial_states"),
-                ],
-                reset: None,
-                dy: file["in.dy"].floats(),
-                dlast: file["in.dfinal_state"].floats(),
-            };
-            for path in PATHS {
-                let got = inputs.run(path);
-                let check = |key: &str, got: &[f32], tolerance| {
-                    let name = format!("{path:?} chunks of {chunk_size} {case}.{key}");
-                    if let Some(expected) = file.get(&format!("{case}.{key}")) {
-                        assert_close(&name, got, &expected.values, tolerance);
-                    }
-                };
-                check("y", &got.y, F32_TOLERANCE);
-                check("final_state", &got.last_state, F32_TOLERANCE);
-                let keys = [
-                    "x",
-                    "dt",
-                    "A",
-                    "B",
-                    "C",
-                    "D",
-                    "z",
-                    "dt_bias",
-                    "initial_states",
-                ];
-                for (key, gradient) in keys.into_iter().zip(&got.gradients) {
-                    check(&format!("grad.{key}"), gradient, F32_GRADIENT_TOLERANCE);
-                }
-            }
+    for golden in self_test::golden(&file).expect("the fixture") {
+        for path in PATHS {
+            golden.case.check_against(path, &golden.expected);
         }
     }
 }
@@ -227,32 +57,18 @@ fn every_path_agrees_with_the_f64_recurrence() {
             [1, 9, 9, 2, 3, 4, 4],
             [1, 37, 9, 8, 9, 8, 16],
         ] {
-            Case::seeded(problem(sizes), 1).check_against_naive(path);
-            Case::seeded(plain(problem(sizes)), 2).check_against_naive(path);
+            Case::seeded(problem(sizes), 1).check(path);
+            Case::seeded(plain(problem(sizes)), 2).check(path);
         }
         let case = Case::seeded(problem([2, 12, 4, 4, 2, 4, 5]), 3);
-        case.with_documents(&[3, 5, 6, 10])
-            .check_against_naive(path);
+        case.with_documents(&[3, 5, 6, 10]).check(path);
     }
 }
 
 #[test]
-fn public_path_agrees_with_the_reference_off_the_grid() {
-    for seq in [1, 3, 63, 65, 130] {
-        for [batch, nheads, headdim, ngroups, d_state] in [
-            [1, 9, 16, 9, 16],
-            [3, 4, 8, 1, 12],
-            [1, 4, 32, 2, 32],
-            [1, 2, 64, 2, 64],
-            [2, 3, 5, 3, 7],
-        ] {
-            let problem = problem([batch, seq, nheads, headdim, ngroups, d_state, 64]);
-            for problem in [problem, plain(problem)] {
-                let case = Case::seeded(problem, 4);
-                let expected = case.run(Path::Reference);
-                assert_outcomes_close(&format!("{problem:?}"), &case.run(Path::Public), &expected);
-            }
-        }
+fn public_path_agrees_with_the_f64_recurrence_off_the_grid() {
+    for case in cases() {
+        case.check(Path::Public);
     }
 }
 

@@ -1,25 +1,33 @@
-pub(crate) mod case;
-
+use super::self_test::{Case, MAMBA1, MAMBA2, cases, host, tensor};
 use super::{DecodeState, DecodeStep, DecodeStepWeights, decode_step};
 use crate::error::KernelError;
+use crate::self_test::{CaseCheck, TensorCheck};
 use crate::testing::assert_close;
 use crate::testing::subject::Subject;
 use burn::backend::Autodiff;
 use burn::tensor::{DType, Tensor};
 use burn_flex::Flex;
-use case::{MAMBA1, MAMBA2, cases, host, tensor};
+
+fn assert_passed(case: &Case, tensors: Vec<TensorCheck>) {
+    let check = CaseCheck {
+        op: "decode_step",
+        case: case.label(),
+        tensors,
+    };
+    check.assert_passed("");
+}
 
 #[test]
 fn the_reference_follows_the_equations() {
     for case in cases() {
-        case.check::<Flex>(true);
+        assert_passed(&case, case.check::<Flex>(true));
     }
 }
 
 #[test]
 fn the_implementation_under_test_follows_the_equations() {
     for case in cases() {
-        case.check::<Subject>(false);
+        assert_passed(&case, case.check::<Subject>(false));
     }
 }
 

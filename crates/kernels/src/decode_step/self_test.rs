@@ -1,9 +1,12 @@
+//! One decode step in f64, and its cases.
+
 use crate::backend::SsmBackend;
 use crate::decode_step::{
     DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step, reference,
 };
 use crate::primitive::{unwrap, wrap};
-use crate::testing::{F32_TOLERANCE, Seeded, assert_close};
+use crate::seeded::Seeded;
+use crate::self_test::TensorCheck;
 use burn::tensor::{Tensor, backend::Backend};
 
 /// Tokens of each case.
@@ -370,14 +373,39 @@ impl Case {
         [outputs, window, state]
     }
 
-    pub(crate) fn check<B: SsmBackend>(&self, by_reference: bool) {
+    /// Outputs of all tokens and the memory after the last, by the operation or by its reference.
+    pub(crate) fn check<B: SsmBackend>(&self, by_reference: bool) -> Vec<TensorCheck> {
         let inputs = self.inputs(7);
         let outcome = self.run::<B>(&inputs, by_reference);
         let [y, window, state] = self.naive(&inputs);
-        let label = |what: &str| format!("reference {by_reference}, {self:?}: {what}");
-        assert_close(&label("y"), &outcome.y.concat(), &y, F32_TOLERANCE);
-        assert_close(&label("window"), &outcome.window, &window, 0.0);
-        assert_close(&label("state"), &outcome.state, &state, F32_TOLERANCE);
+        let mut window = TensorCheck::new("window", &outcome.window, &window);
+        // Only moved.
+        window.tolerance = 0.0;
+        vec![
+            TensorCheck::new("y", &outcome.y.concat(), &y),
+            window,
+            TensorCheck::new("state", &outcome.state, &state),
+        ]
+    }
+
+    /// Sizes and options, short.
+    pub(crate) fn label(&self) -> String {
+        let s = &self.shape;
+        let flags = [
+            (s.repeat_before_conv, "repeat first"),
+            (s.conv_covers_bc, "conv of bc"),
+            (s.has_z, "z"),
+            (self.has_optional, "bias d"),
+            (self.has_norm, "norm"),
+        ];
+        let on: String = (flags.iter().filter(|(on, _)| *on))
+            .map(|(_, flag)| format!(" {flag}"))
+            .collect();
+        let (x, b, c) = (s.x_width, s.b_width, s.c_width);
+        format!(
+            "b{} h{} p{} n{} x{x} b{b} c{c} w{} dt rank {}{on}",
+            self.batch, self.nheads, s.headdim, s.d_state, self.d_conv, self.dt_rank
+        )
     }
 }
 

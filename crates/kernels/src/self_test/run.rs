@@ -1,0 +1,112 @@
+//! Every case of every operation on one backend.
+
+use super::compare::{CaseCheck, compare};
+use super::golden::{GoldenCase, GoldenError, Tensors};
+use super::{single_output, state_space};
+use crate::backend::SsmBackend;
+use crate::{causal_conv1d, decode_step, gated_rms_norm, selective_scan, ssd};
+
+/// Runs the cases of all operations on the default device of `B` and hands each to `report` when it
+/// is done.
+pub fn check_cases<B: SsmBackend>(report: &mut dyn FnMut(CaseCheck)) {
+    for case in selective_scan::self_test::cases() {
+        report(with_state::<B, _>("selective_scan", &case));
+    }
+    for case in ssd::self_test::cases() {
+        report(with_state::<B, _>("ssd", &case));
+    }
+    for case in causal_conv1d::self_test::cases() {
+        report(with_one_output::<B, _, 4>("causal_conv1d", &case));
+    }
+    for case in gated_rms_norm::self_test::cases() {
+        report(with_one_output::<B, _, 3>("gated_rms_norm", &case));
+    }
+    for case in decode_step::self_test::cases() {
+        report(CaseCheck {
+            op: "decode_step",
+            case: case.label(),
+            tensors: case.check::<B>(false),
+        });
+    }
+}
+
+fn with_state<B: SsmBackend, P: state_space::Operation>(
+    op: &'static str,
+    case: &state_space::Case<P>,
+) -> CaseCheck {
+    let documents = if case.reset.is_some() { " reset" } else { "" };
+    CaseCheck {
+        op,
+        case: format!("{}{documents}", case.problem.label()),
+        tensors: compare(&case.run_public::<B>().named(), &case.expected()),
+    }
+}
+
+fn with_one_output<B: SsmBackend, P: single_output::Operation<N>, const N: usize>(
+    op: &'static str,
+    case: &single_output::Case<P, N>,
+) -> CaseCheck {
+    let documents = if case.reset.is_some() { " reset" } else { "" };
+    CaseCheck {
+        op,
+        case: format!("{}{documents}", case.problem.label()),
+        tensors: compare(&case.named(case.run_public::<B>()), &case.expected()),
+    }
+}
+
+/// Runs what a file of golden values holds: the selective scan, SSD, the gated norm or the
+/// convolution.
+///
+/// # Errors
+/// Tensors of something else, or some missing or of shapes that do not agree.
+pub fn check_golden<B: SsmBackend>(file: &Tensors) -> Result<Vec<CaseCheck>, GoldenError> {
+    if file.has("in.u") {
+        return golden_state::<B, _>("selective_scan", selective_scan::self_test::golden(file)?);
+    }
+    if file.has("in.x") && file.has("in.dt") {
+        return golden_state::<B, _>("ssd", ssd::self_test::golden(file)?);
+    }
+    if file.has("in.x") {
+        let cases = gated_rms_norm::self_test::golden(file)?;
+        return golden_output::<B, _, 3>("gated_rms_norm", cases);
+    }
+    if file.has("conv.in.prefix") {
+        let cases = causal_conv1d::self_test::golden(file)?;
+        return golden_output::<B, _, 4>("causal_conv1d", cases);
+    }
+    Err(GoldenError::Foreign)
+}
+
+fn golden_state<B: SsmBackend, P: state_space::Operation>(
+    op: &'static str,
+    cases: Vec<GoldenCase<state_space::Case<P>>>,
+) -> Result<Vec<CaseCheck>, GoldenError> {
+    let run = |golden: GoldenCase<state_space::Case<P>>| {
+        golden.check_sizes(&golden.case.problem.shapes(), &golden.case.operands)?;
+        golden.check_weights(golden.case.operands[0].len(), golden.case.dy.len())?;
+        golden.check_weights(golden.case.problem.state_len(), golden.case.dlast.len())?;
+        Ok(CaseCheck {
+            op,
+            tensors: compare(&golden.case.run_public::<B>().named(), &golden.expected),
+            case: golden.name,
+        })
+    };
+    cases.into_iter().map(run).collect()
+}
+
+fn golden_output<B: SsmBackend, P: single_output::Operation<N>, const N: usize>(
+    op: &'static str,
+    cases: Vec<GoldenCase<single_output::Case<P, N>>>,
+) -> Result<Vec<CaseCheck>, GoldenError> {
+    let run = |golden: GoldenCase<single_output::Case<P, N>>| {
+        let case = &golden.case;
+        golden.check_sizes(&case.problem.shapes(), &case.operands)?;
+        golden.check_weights(case.operands[0].len(), case.dy.len())?;
+        Ok(CaseCheck {
+            op,
+            tensors: compare(&case.named(case.run_public::<B>()), &golden.expected),
+            case: golden.name,
+        })
+    };
+    cases.into_iter().map(run).collect()
+}
