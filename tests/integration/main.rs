@@ -2,6 +2,7 @@
 mod bad_input;
 mod cli;
 mod dashboard;
+mod doctor;
 mod fixture_model;
 mod parity;
 mod recipes;

@@ -38,6 +38,8 @@ pub enum Command {
     Eval(EvalArgs),
     /// Describe a model, a checkpoint or a GGUF file
     Inspect(InspectArgs),
+    /// Check the kernels on this device: their self-tests and golden values
+    Doctor(DoctorArgs),
 }
 
 /// Mixer that replaces attention.
@@ -356,6 +358,14 @@ pub struct PerplexitySource {
     /// Token ids to score, as JSON `[[...], ...]`: the rows, one after another
     #[arg(long, value_name = "IDS.json")]
     pub tokens: Option<PathBuf>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Golden values to compare with, such as `tests/fixtures/mamba/kernel_ssd.safetensors`
+    #[arg(long, value_name = "FILE.safetensors", num_args = 1..)]
+    pub golden: Vec<PathBuf>,
 }
 
 /// Arguments of `inspect`.

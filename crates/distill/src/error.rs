@@ -57,6 +57,14 @@ pub enum DistillError {
         /// What was expected.
         expected: String,
     },
+    /// Results of the kernels that are not as expected.
+    #[error("{failed} of {count} checks of the kernels failed")]
+    SelfTest {
+        /// Checks that failed.
+        failed: usize,
+        /// All of them.
+        count: usize,
+    },
     /// A run folder that another process is writing.
     #[error("run folder `{}` is in use by process {pid}", path.display())]
     RunLocked {

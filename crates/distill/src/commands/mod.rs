@@ -8,6 +8,7 @@ use crate::cli::{Cli, Command};
 use crate::error::DistillError;
 
 pub mod convert;
+pub mod doctor;
 pub mod eval;
 pub mod forward;
 pub mod generate;
@@ -62,6 +63,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Forward(args) => forward::run(args, &device),
         Command::Eval(args) => eval::run(args, &device),
         Command::Inspect(args) => inspect::run(args, &device),
+        Command::Doctor(args) => doctor::run(args, &device),
     }
 }
 

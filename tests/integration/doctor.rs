@@ -1,0 +1,105 @@
+//! `doctor`: passes where the kernels are right, fails where a golden value is not.
+use std::path::{Path, PathBuf};
+
+use assert_cmd::Command;
+
+fn golden(name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/fixtures/mamba");
+    fixtures.join(format!("kernel_{name}.safetensors"))
+}
+
+fn doctor(files: &[PathBuf]) -> (Option<i32>, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    command.arg("doctor");
+    for file in files {
+        command.arg("--golden").arg(file);
+    }
+    let output = command.output().unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+    let code = output.status.code();
+    (code, text(output.stdout), text(output.stderr))
+}
+
+#[test]
+fn every_kernel_and_every_golden_file_passes() {
+    let names = ["selective_scan", "ssd", "gated_norm", "verify"];
+    let (code, stdout, stderr) = doctor(&names.map(golden));
+    assert_eq!(code, Some(0), "{stdout}{stderr}");
+    assert!(stdout.contains(distill::backend::NAME), "{stdout}");
+    assert!(stdout.contains(" 0 failed"), "{stdout}");
+    assert!(!stdout.contains("FAIL"), "{stdout}");
+    let ops = [
+        "selective_scan",
+        "ssd",
+        "causal_conv1d",
+        "gated_rms_norm",
+        "decode_step",
+    ];
+    for op in ops {
+        assert!(
+            stdout.lines().any(|line| line.starts_with(op)),
+            "{op}: {stdout}"
+        );
+    }
+    for tensor in [
+        "init_z in chunks of 64: grad.z",
+        "no_d: last_state",
+        "group16: grad.weight",
+        "round2: y",
+    ] {
+        assert!(stdout.contains(tensor), "{tensor}: {stdout}");
+    }
+}
+
+#[test]
+fn a_wrong_golden_value_fails_with_1() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("wrong.safetensors");
+    let mut bytes = std::fs::read(golden("ssd")).unwrap();
+    let file = safetensors::SafeTensors::deserialize(&bytes).unwrap();
+    let tensor = file.tensor("init_z.grad.D").unwrap();
+    let start = tensor.data().as_ptr() as usize - bytes.as_ptr() as usize;
+    let end = start + tensor.data().len();
+    bytes[start..end].fill(0);
+    std::fs::write(&path, bytes).unwrap();
+    let (code, stdout, stderr) = doctor(&[path]);
+    assert_eq!(code, Some(1), "{stdout}{stderr}");
+    let failed: Vec<&str> = stdout
+        .lines()
+        .filter(|line| line.contains("FAIL"))
+        .collect();
+    assert!(!failed.is_empty(), "{stdout}");
+    for line in failed {
+        assert!(line.contains("init_z") && line.contains("grad.d"), "{line}");
+    }
+    assert!(stderr.starts_with("error: 4 of "), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+}
+
+#[test]
+fn other_files_are_one_line_with_1_and_nothing_is_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("text.safetensors");
+    std::fs::write(&text, "not tensors").unwrap();
+    let cut = dir.path().join("cut.safetensors");
+    let bytes = std::fs::read(golden("ssd")).unwrap();
+    std::fs::write(&cut, &bytes[..bytes.len() - 8]).unwrap();
+    let foreign = golden("ssd").with_file_name("teacher.weights.safetensors");
+    for (path, word) in [
+        (dir.path().join("absent.safetensors"), "could not read"),
+        (text, "expected a safetensors file"),
+        (cut, "expected a safetensors file"),
+        (foreign, "no tensor `in.u`"),
+    ] {
+        let (code, stdout, stderr) = doctor(std::slice::from_ref(&path));
+        assert_eq!(code, Some(1), "{path:?}: {stderr}");
+        assert_eq!(stdout, "", "{path:?}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(
+            stderr.starts_with("error: ") && stderr.contains(word),
+            "{stderr}"
+        );
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(stderr.contains(name), "{stderr}");
+    }
+}
