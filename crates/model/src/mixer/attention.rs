@@ -32,10 +32,7 @@ impl<B: Backend> AttentionContext<B> {
             let key = Tensor::<B, 1, Int>::arange(0..keys as i64, device);
             let query = query.reshape([seq, 1]).expand([seq, keys]);
             let is_later = key.reshape([1, keys]).expand([seq, keys]).greater(query);
-            is_later
-                .float()
-                .mul_scalar(MASKED)
-                .reshape([1, seq * keys])
+            is_later.float().mul_scalar(MASKED).reshape([1, seq * keys])
         });
         Self { rotary, bias }
     }
