@@ -285,7 +285,7 @@ impl Case {
     }
 
     /// The equations, one number at a time in f64.
-    fn naive(&self, inputs: &Inputs) -> [Vec<f64>; 3] {
+    pub(crate) fn naive(&self, inputs: &Inputs) -> [Vec<f64>; 3] {
         let s = &self.shape;
         let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
         let [filter, bias, dt_weight, dt_bias, a, d, norm] =

@@ -1,3 +1,5 @@
+mod whole;
+
 use super::problem::VerifyProblem;
 use super::{Kept, VerifyState, reference, verify};
 use crate::backend::SsmBackend;
