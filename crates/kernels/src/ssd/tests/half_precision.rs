@@ -6,7 +6,7 @@ use crate::testing::state_space::{Case, NAMES, Operation, Path, widen};
 use crate::testing::subject::{Subject, download, upload};
 use burn::tensor::backend::Backend;
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
-use burn::tensor::{DType, FloatDType, TensorMetadata, bf16, f16};
+use burn::tensor::{DType, FloatDType, bf16, f16};
 
 #[test]
 fn half_precision_agrees_with_the_reference() {
@@ -70,7 +70,7 @@ fn check_half_precision(mut case: Case<SsdProblem>, dtype: DType, tolerance: f64
         .as_ref()
         .map(|reset| upload::<Subject>(reset, &rows));
     let out = Subject::ssd_forward(operands.clone(), reset.clone(), &problem, true);
-    assert_eq!(out.y.dtype(), dtype);
+    assert_eq!(burn::tensor::TensorMetadata::dtype(&out.y), dtype);
     let dy = upload::<Subject>(&case.dy, shapes[0].as_ref().expect("x"));
     let gradients = StateSpaceGradients {
         y: Some(Subject::float_cast(dy, FloatDType::from(dtype))),
