@@ -1,4 +1,4 @@
-//! `doctor`: passes where the kernels are right, fails where a golden value is not.
+//! `doctor` passes where the kernels are right and fails where a golden value is not; `bench kernels` times them.
 use std::path::{Path, PathBuf};
 
 use assert_cmd::Command;
@@ -101,5 +101,30 @@ fn other_files_are_one_line_with_1_and_nothing_is_run() {
         );
         let name = path.file_name().unwrap().to_str().unwrap();
         assert!(stderr.contains(name), "{stderr}");
+    }
+}
+
+#[test]
+fn bench_times_every_kernel() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    let output = command
+        .args(["bench", "kernels", "--json"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(report["copy_gb_s"].as_f64().unwrap() > 0.0);
+    let rows = report["rows"].as_array().unwrap();
+    for op in [
+        "selective_scan",
+        "ssd",
+        "causal_conv1d",
+        "gated_rms_norm",
+        "decode_step",
+    ] {
+        let row = rows.iter().find(|row| row["op"] == op).unwrap();
+        let forward = row["forward_ms"].as_f64().unwrap();
+        assert!(forward > 0.0, "{row}");
+        assert_eq!(row["both_ms"].is_null(), op == "decode_step", "{row}");
     }
 }

@@ -40,6 +40,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Check the kernels on this device: their self-tests and golden values
     Doctor(DoctorArgs),
+    /// Measure how fast this binary runs on this device
+    Bench(BenchArgs),
 }
 
 /// Mixer that replaces attention.
@@ -366,6 +368,29 @@ pub struct DoctorArgs {
     /// Golden values to compare with, such as `tests/fixtures/mamba/kernel_ssd.safetensors`
     #[arg(long, value_name = "FILE.safetensors", num_args = 1..)]
     pub golden: Vec<PathBuf>,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure
+    #[command(subcommand)]
+    pub subject: BenchCommand,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// The kernels, forward and backward, beside the copy bandwidth and a peer
+    Kernels(KernelsArgs),
+}
+
+/// Arguments of `bench kernels`.
+#[derive(Debug, Args)]
+pub struct KernelsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `inspect`.

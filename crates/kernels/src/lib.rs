@@ -71,6 +71,7 @@ mod primitive;
 mod seeded;
 pub mod selective_scan;
 pub mod self_test;
+pub mod speed;
 pub mod ssd;
 #[cfg(feature = "tch")]
 mod tch;

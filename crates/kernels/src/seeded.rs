@@ -1,6 +1,5 @@
 //! Random numbers that are the same on every machine.
 
-#[cfg(any(test, feature = "testing"))]
 use burn::tensor::{Device, Shape, Tensor, TensorData, backend::Backend};
 
 /// A small seeded generator (SplitMix64): the same numbers on every machine.
@@ -28,10 +27,7 @@ impl Seeded {
     pub fn uniforms(&mut self, length: usize, low: f32, high: f32) -> Vec<f32> {
         (0..length).map(|_| self.uniform(low, high)).collect()
     }
-}
 
-#[cfg(any(test, feature = "testing"))]
-impl Seeded {
     /// A tensor of numbers uniform in `low..high`.
     pub fn tensor<B: Backend, const D: usize>(
         &mut self,

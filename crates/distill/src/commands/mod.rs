@@ -7,6 +7,7 @@ use clap::Parser;
 use crate::cli::{Cli, Command};
 use crate::error::DistillError;
 
+pub mod bench;
 pub mod convert;
 pub mod doctor;
 pub mod eval;
@@ -64,6 +65,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Eval(args) => eval::run(args, &device),
         Command::Inspect(args) => inspect::run(args, &device),
         Command::Doctor(args) => doctor::run(args, &device),
+        Command::Bench(args) => bench::run(args, &device),
     }
 }
 
