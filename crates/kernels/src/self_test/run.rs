@@ -110,3 +110,52 @@ fn golden_output<B: SsmBackend, P: single_output::Operation<N>, const N: usize>(
     };
     cases.into_iter().map(run).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::self_test::single_output::Operation as _;
+    use crate::self_test::state_space::Operation as _;
+
+    /// A kernel that writes only zeros, or NaN, fails in every tensor that is not zero.
+    fn assert_tells(case: &str, expected: &[(String, Vec<f64>)]) {
+        for value in [0.0, f32::NAN] {
+            let written: Vec<_> = (expected.iter())
+                .map(|(name, values)| (name.clone(), vec![value; values.len()]))
+                .collect();
+            for (check, (_, values)) in compare(&written, expected).iter().zip(expected) {
+                let is_zero = value == 0.0 && values.iter().all(|&value| value == 0.0);
+                assert_eq!(
+                    check.has_passed(),
+                    is_zero,
+                    "{case} {}: {value}",
+                    check.tensor
+                );
+                // Documents and single steps leave some gradients without a way to the loss.
+                let may_be_zero = check.tensor.starts_with("grad.");
+                assert!(!is_zero || may_be_zero, "{case} {}", check.tensor);
+            }
+        }
+    }
+
+    #[test]
+    fn every_case_tells_zeros_and_nan_from_results() {
+        for case in selective_scan::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in ssd::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in causal_conv1d::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in gated_rms_norm::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in decode_step::self_test::cases() {
+            let names = ["y", "window", "state"].map(str::to_owned);
+            let expected = names.into_iter().zip(case.naive(&case.inputs(7)));
+            assert_tells(&case.label(), &expected.collect::<Vec<_>>());
+        }
+    }
+}
