@@ -16,7 +16,7 @@ fn sum_steps<B: Backend>(heads: Tensor<B, 3>) -> Tensor<B, 1> {
     heads.sum_dim(0).sum_dim(1).flatten(0, 2)
 }
 
-/// Gradients of [`ssd`](super::ssd()) with respect to its operands, chunk by chunk (method 3.2).
+/// Gradients of [`ssd`](crate::ssd()) with respect to its operands, chunk by chunk (method 3.2).
 pub fn backward<B: Backend>(
     operands: SsdOperands<B>,
     reset: Option<FloatTensor<B>>,
