@@ -18,6 +18,7 @@ fn plan() -> Plan {
         "sft.batch_size=4",
         "sft.grad_accumulation=2",
         "sft.warmup_steps=1",
+        "sft.kl_weight=0.0",
         "dpo.steps=8",
         "dpo.batch_size=2",
         "dpo.warmup_steps=1",
