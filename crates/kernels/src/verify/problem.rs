@@ -58,6 +58,7 @@ impl VerifyProblem {
     }
 
     /// Raw inputs of the convolution that the call before left.
+    #[cfg(feature = "flex")]
     pub(super) fn conv_lines(&self) -> usize {
         self.step.d_conv - 1 + self.cached
     }
