@@ -1,5 +1,5 @@
 use super::inputs::{conv_channel, filtered, shift_window, step_sizes};
-use super::{Layout, silu, source};
+use super::{Layout, normalize, silu, source};
 use cubecl::prelude::*;
 
 /// Cube `(i, row)` takes the `i`-th `heads` heads of a row.
@@ -141,25 +141,7 @@ pub(in crate::decode_step) fn decode_step_forward<F: Float, W: Float, S: Float, 
         }
     }
     if comptime!(layout.has_norm) {
-        sums[unit] = square;
-        sync_cube();
-        #[unroll]
-        for round in 0..comptime!(layout.units.trailing_zeros()) {
-            let stride = comptime!(layout.units >> (round + 1));
-            if unit < stride {
-                let other = sums[unit + stride];
-                sums[unit] += other;
-            }
-            sync_cube();
-        }
-        let mean = sums[0] / f32::cast_from(channels);
-        let scale = 1.0f32 / (mean + eps).sqrt();
-        for round in 0..comptime!(channels.div_ceil(units)) {
-            let at = round * units + unit;
-            if at < channels {
-                let weight = packed[layout.packed[6] + first + at];
-                y[sequence * d_inner + first + at] = F::cast_from(xs[at] * scale * weight);
-            }
-        }
+        let out = sequence * d_inner + first;
+        normalize::<F>(&xs, square, &mut sums, packed, y, first, out, eps, layout);
     }
 }

@@ -1,4 +1,5 @@
-use super::{Layout, silu, softplus, source};
+use super::{Layout, silu, source};
+use crate::cube::activation::softplus;
 use cubecl::prelude::*;
 
 /// The raw input of channel `channel` of the convolution, from the row that starts at `row`.

@@ -122,19 +122,41 @@ pub(crate) fn silu(x: f32) -> f32 {
     x / (1.0f32 + (-x).exp())
 }
 
-/// `ln(1 + e^x)`: the larger of `x` and 0, plus `ln(1 + t)` with `t = e^-|x|` through
-/// `2 artanh(t / (2 + t))`, which keeps small steps where `log1p` is a plain logarithm.
+/// The gated norm of a cube's channels: `values` over their root mean square times the weights, to `y`
+/// from `out` on. `square` is the unit's part of the sum of squares, `first` the first channel.
 #[cube]
-fn softplus(x: f32) -> f32 {
-    let t = (-x.abs()).exp();
-    let s = t / (2.0f32 + t);
-    let s2 = s * s;
-    let mut p = s2 * (2.0f32 / 15.0f32) + 2.0f32 / 13.0f32;
-    p = p * s2 + 2.0f32 / 11.0f32;
-    p = p * s2 + 2.0f32 / 9.0f32;
-    p = p * s2 + 2.0f32 / 7.0f32;
-    p = p * s2 + 2.0f32 / 5.0f32;
-    p = p * s2 + 2.0f32 / 3.0f32;
-    p = p * s2 + 2.0f32;
-    p * s + x.max(0.0f32)
+pub(crate) fn normalize<F: Float>(
+    values: &SharedMemory<f32>,
+    square: f32,
+    sums: &mut SharedMemory<f32>,
+    packed: &Tensor<f32>,
+    y: &mut Tensor<F>,
+    first: usize,
+    out: usize,
+    eps: f32,
+    #[comptime] layout: Layout,
+) {
+    let channels = comptime!(layout.channels());
+    let units = comptime!(layout.units);
+    let unit = UNIT_POS_X as usize;
+    sums[unit] = square;
+    sync_cube();
+    #[unroll]
+    for round in 0..comptime!(layout.units.trailing_zeros()) {
+        let stride = comptime!(layout.units >> (round + 1));
+        if unit < stride {
+            let other = sums[unit + stride];
+            sums[unit] += other;
+        }
+        sync_cube();
+    }
+    let mean = sums[0] / f32::cast_from(channels);
+    let scale = 1.0f32 / (mean + eps).sqrt();
+    for round in 0..comptime!(channels.div_ceil(units)) {
+        let at = round * units + unit;
+        if at < channels {
+            let weight = packed[layout.packed[6] + first + at];
+            y[out + at] = F::cast_from(values[at] * scale * weight);
+        }
+    }
 }

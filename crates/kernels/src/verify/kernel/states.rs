@@ -1,5 +1,5 @@
 use super::Tile;
-use crate::decode_step::kernel::silu;
+use crate::decode_step::kernel::{normalize, silu};
 use cubecl::prelude::*;
 
 /// Cube `(i, sequence)` takes the `i`-th `heads` heads of a sequence through all its tokens.
@@ -96,26 +96,8 @@ pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
             }
         }
         if comptime!(layout.has_norm) {
-            sums[unit] = square;
-            sync_cube();
-            #[unroll]
-            for round in 0..comptime!(layout.units.trailing_zeros()) {
-                let stride = comptime!(layout.units >> (round + 1));
-                if unit < stride {
-                    let other = sums[unit + stride];
-                    sums[unit] += other;
-                }
-                sync_cube();
-            }
-            let mean = sums[0] / f32::cast_from(channels);
-            let scale = 1.0f32 / (mean + eps).sqrt();
-            for round in 0..comptime!(channels.div_ceil(units)) {
-                let at = round * units + unit;
-                if at < channels {
-                    let weight = packed[layout.packed[6] + first + at];
-                    y[line * d_inner + first + at] = F::cast_from(ys[at] * scale * weight);
-                }
-            }
+            let out = line * d_inner + first;
+            normalize::<F>(&ys, square, &mut sums, packed, y, first, out, eps, layout);
         }
         // Before the next token overwrites what was just read.
         sync_cube();
