@@ -198,7 +198,7 @@ fn estimate_counts_the_steps_that_are_left() {
 }
 
 #[test]
-fn resumed_run_keeps_the_curves_of_finished_stages() {
+fn resumed_run_keeps_the_curves_and_replaces_steps_taken_again() {
     let mut all = events();
     all.push(at(101, Event::RunInterrupted));
     let Event::RunStarted {
@@ -225,8 +225,23 @@ fn resumed_run_keeps_the_curves_of_finished_stages() {
     all.push(at(200, restart));
     let app = folded(&all);
     assert_eq!(app.stages[0].loss.len(), 60);
-    assert!(app.stages[1].loss.is_empty());
+    assert_eq!(app.stages[1].loss.len(), 30);
     assert_eq!(app.elapsed_ms(), 0);
+    all.push(at(
+        201,
+        Event::StageStarted {
+            arm: "chain".into(),
+            attention_ratio: 0.5,
+            stage: StageKind::Sft,
+            steps: 60,
+        },
+    ));
+    // A checkpoint of step 20 was the last whole one.
+    all.push(at(202, step(21, 9.5, 0.25)));
+    let app = folded(&all);
+    let curve = &app.stages[1].loss;
+    assert_eq!((curve.len(), curve[20]), (21, (21.0, 9.5)));
+    assert_eq!(app.stages[1].second.len(), 21);
 }
 
 #[test]

@@ -103,6 +103,18 @@ pub enum DistillError {
         /// Hash recorded when the stage finished.
         expected: String,
     },
+    /// A checkpoint within a stage that belongs to another plan, stage or parent.
+    #[error("checkpoint `{}`: `{field}` is {found}, this stage has {expected}", path.display())]
+    CheckpointOrigin {
+        /// Folder of the checkpoint.
+        path: PathBuf,
+        /// What differs.
+        field: &'static str,
+        /// The value in the checkpoint.
+        found: String,
+        /// The value of the stage that was to be continued.
+        expected: String,
+    },
     /// `--backend NAME` names something this binary was not compiled for.
     #[error("backend `{wanted}` is not in this binary, which was compiled for `{compiled}`")]
     Backend {
@@ -179,6 +191,10 @@ impl DistillError {
             ),
             Self::CheckpointHash { path, .. } => Some(format!(
                 "delete `{}` and resume: the stage is run again",
+                path.parent().unwrap_or(path).display()
+            )),
+            Self::CheckpointOrigin { path, .. } => Some(format!(
+                "delete `{}` and resume: the stage is run again from its start",
                 path.parent().unwrap_or(path).display()
             )),
             Self::Backend { wanted, .. } => Some(format!(

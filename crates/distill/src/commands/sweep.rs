@@ -113,7 +113,6 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         data: &data,
         eval: plan.eval.clone(),
         device,
-        run_dir: folder.path().into(),
     };
     sweep::run_sweep(plan, folder, &mut workshop, events, stop)
 }

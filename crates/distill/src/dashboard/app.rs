@@ -209,6 +209,9 @@ impl App {
                 self.steps_done += 1;
                 if let Some(stage) = self.current_stage_mut() {
                     stage.step = *step;
+                    // Steps that are taken again replace those of the first time.
+                    cut(&mut stage.loss, *step);
+                    cut(&mut stage.second, *step);
                     stage.loss.push((*step as f64, *loss));
                     stage
                         .second
@@ -310,7 +313,7 @@ impl App {
     }
 
     fn stage(&self, arm: &str, attention_ratio: f64, kind: StageKind, steps: usize) -> StageView {
-        // After a resume the curves of stages that are reused stay.
+        // After a resume the curves stay: stages are reused, or continued within.
         let known = self
             .find(arm, attention_ratio, kind)
             .map(|index| self.stages[index].clone());
@@ -327,8 +330,12 @@ impl App {
             tasks: Vec::new(),
         };
         match known {
-            Some(known) if known.progress != Progress::Running => known,
-            _ => fresh,
+            Some(known) if known.progress == Progress::Running => StageView {
+                progress: Progress::Waiting,
+                ..known
+            },
+            Some(known) => known,
+            None => fresh,
         }
     }
 
@@ -340,9 +347,6 @@ impl App {
             Some(stage) => {
                 stage.progress = Progress::Running;
                 stage.steps = steps;
-                stage.step = 0;
-                stage.loss.clear();
-                stage.second.clear();
             }
             None => self.line(&format!(
                 "unplanned stage {arm} {}",
@@ -367,5 +371,12 @@ impl App {
         }
         self.log
             .push_back(format!("{} {text}", clock(self.elapsed_ms())));
+    }
+}
+
+/// Drops the points of `step` and later ones.
+fn cut(points: &mut Vec<(f64, f64)>, step: usize) {
+    while points.last().is_some_and(|(at, _)| *at >= step as f64) {
+        points.pop();
     }
 }

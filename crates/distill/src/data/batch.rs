@@ -141,6 +141,17 @@ pub struct BatchOrder {
     batch_size: usize,
     rng: ChaCha8Rng,
     pending: Vec<Vec<usize>>,
+    pass_start: u64,
+}
+
+/// Where a [`BatchOrder`] stands: what is pending follows from where its pass started.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OrderPosition {
+    /// Random numbers drawn before the pass under way, 32-bit words.
+    pub pass_start: u64,
+    /// Micro-batches of that pass that are still to come.
+    pub pending: usize,
 }
 
 /// Batches among which sequences are sorted by length: enough to save padding, few enough to keep the order random.
@@ -154,6 +165,31 @@ impl BatchOrder {
             batch_size: batch_size.max(1),
             rng: ChaCha8Rng::seed_from_u64(seed),
             pending: Vec::new(),
+            pass_start: 0,
+        }
+    }
+
+    /// Where the order stands.
+    pub fn position(&self) -> OrderPosition {
+        let pending = self.pending.len();
+        OrderPosition {
+            pass_start: if pending > 0 {
+                self.pass_start
+            } else {
+                self.drawn()
+            },
+            pending,
+        }
+    }
+
+    /// Goes to where an order over the same examples with the same seed stood.
+    pub fn seek(&mut self, position: OrderPosition) {
+        self.rng.set_word_pos(position.pass_start.into());
+        self.pass_start = position.pass_start;
+        self.pending.clear();
+        if position.pending > 0 {
+            self.refill();
+            self.pending.truncate(position.pending);
         }
     }
 
@@ -166,6 +202,7 @@ impl BatchOrder {
     }
 
     fn refill(&mut self) {
+        self.pass_start = self.drawn();
         let mut order: Vec<usize> = (0..self.lengths.len()).collect();
         order.shuffle(&mut self.rng);
         let short = order.len().next_multiple_of(self.batch_size) - order.len();
@@ -180,6 +217,11 @@ impl BatchOrder {
             .map(<[usize]>::to_vec)
             .collect();
         self.pending.shuffle(&mut self.rng);
+    }
+
+    /// Random numbers drawn, 32-bit words.
+    fn drawn(&self) -> u64 {
+        u64::try_from(self.rng.get_word_pos()).expect("no run shuffles that often")
     }
 }
 
@@ -240,5 +282,24 @@ mod tests {
         }
         assert!(seen.iter().all(|count| (1..=2).contains(count)), "{seen:?}");
         assert!(BatchOrder::new(Vec::new(), 4, 9).next_batch().is_empty());
+    }
+
+    #[test]
+    fn an_order_goes_on_from_any_position() {
+        let lengths: Vec<usize> = (0..37).map(|i| 3 + i % 11).collect();
+        let mut order = BatchOrder::new(lengths.clone(), 4, 9);
+        let batches: Vec<_> = (0..45).map(|_| order.next_batch()).collect();
+        assert_ne!(batches[..10], batches[10..20], "passes differ");
+        // Passes are 10 batches long.
+        for taken in [0, 1, 9, 10, 11, 20, 33] {
+            let mut first = BatchOrder::new(lengths.clone(), 4, 9);
+            (0..taken).for_each(|_| drop(first.next_batch()));
+            let mut second = BatchOrder::new(lengths.clone(), 4, 9);
+            second.next_batch();
+            second.seek(first.position());
+            for (index, batch) in batches[taken..].iter().enumerate() {
+                assert_eq!(second.next_batch(), *batch, "{taken} + {index}");
+            }
+        }
     }
 }

@@ -18,7 +18,7 @@ pub mod token_ids;
 #[rustfmt::skip]
 mod words;
 
-pub use batch::{Batch, BatchOrder, Example, RowLength};
+pub use batch::{Batch, BatchOrder, Example, OrderPosition, RowLength};
 pub use chat::Chat;
 pub use datasets::{Datasets, build};
 pub use filter::{Rejected, ReplyFilter};

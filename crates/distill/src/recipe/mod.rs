@@ -1,6 +1,7 @@
 //! An experiment as a TOML file ([`Recipe`], as written) and as what will run ([`Plan`], resolved and checked).
 //!
 //! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
+mod checkpoint;
 mod data;
 mod overrides;
 mod plan;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DistillError;
 
+pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, PadTo};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
@@ -56,6 +58,9 @@ pub struct Recipe {
     /// What is measured after each stage.
     #[serde(default)]
     pub eval: EvalTable,
+    /// What is kept of a stage while it runs.
+    #[serde(default)]
+    pub checkpoint: CheckpointTable,
 }
 
 fn default_seed() -> u64 {

@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{GqaRepeat, InitFrom, Layout, MixerKind, PadTo, StagePlan};
+use super::{CheckpointPlan, GqaRepeat, InitFrom, Layout, MixerKind, PadTo, StagePlan};
 use crate::data::RowLength;
 
 /// Where the teacher comes from.
@@ -132,6 +132,9 @@ pub struct Plan {
     pub data: DataPlan,
     /// What is measured.
     pub eval: EvalPlan,
+    /// What is kept of a stage while it runs.
+    #[serde(default)]
+    pub checkpoint: CheckpointPlan,
 }
 
 impl Plan {

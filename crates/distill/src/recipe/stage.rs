@@ -221,3 +221,14 @@ pub struct StagePlan {
     /// Seed of the order of examples, equal for stages that are compared.
     pub seed: u64,
 }
+
+impl StagePlan {
+    /// Arm, ratio in percent and stage: `chain/12.5-sft`.
+    pub fn path(&self) -> String {
+        let (arm, stage) = (&self.arm, self.kind.name());
+        format!(
+            "{arm}/{}-{stage}",
+            crate::dashboard::percent(self.attention_ratio)
+        )
+    }
+}

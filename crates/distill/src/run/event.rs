@@ -103,7 +103,7 @@ pub enum Event {
         /// The line.
         text: String,
     },
-    /// The user stopped the run; finished stages are kept.
+    /// The user stopped the run; finished stages and the steps of the one under way are kept.
     RunInterrupted,
     /// The run failed.
     RunFailed {

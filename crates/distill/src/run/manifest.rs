@@ -59,7 +59,7 @@ impl Manifest {
 }
 
 /// Hash of a plan's JSON, hexadecimal.
-fn plan_sha256(plan: &Plan) -> String {
+pub(crate) fn plan_sha256(plan: &Plan) -> String {
     let json = serde_json::to_vec(plan).expect("a plan holds only numbers, strings and lists");
     crate::checkpoint::hex(&Sha256::digest(&json))
 }

@@ -10,6 +10,7 @@ mod stop;
 pub use event::{Event, EventSink, ModelSize, TimedEvent};
 pub use folder::RunFolder;
 pub use log::{EventLog, Tee};
+pub(crate) use manifest::plan_sha256;
 pub use manifest::{Manifest, Versions};
 pub use reader::LogReader;
 pub use state::{FinishedStage, RunState, Scores};

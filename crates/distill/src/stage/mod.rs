@@ -1,16 +1,16 @@
 //! Training stages: each is data, a loss and what is trainable (method, section 4.1).
 
+mod course;
 mod distillation;
 mod dpo;
 pub mod pretraining;
 mod sft;
 mod steps;
 
-use std::path::Path;
-
 use kernels::SsmBackend;
 use model::{HybridModel, Tokenizer};
 
+use crate::checkpoint::StepCheckpoints;
 use crate::data::Datasets;
 use crate::recipe::{Plan, StageKind, StagePlan};
 use crate::run::{EventSink, StopFlag};
@@ -35,8 +35,8 @@ pub struct StageContext<'a, B: SsmBackend> {
     pub stop: &'a StopFlag,
     /// Device of all models.
     pub device: &'a B::Device,
-    /// Folder of the run.
-    pub run_dir: &'a Path,
+    /// Where the stage is kept while it runs, and continued from.
+    pub checkpoints: &'a StepCheckpoints,
 }
 
 /// How a stage ended.
@@ -52,7 +52,7 @@ pub enum StageOutcome<B: SsmBackend> {
         /// Numbers of the stage.
         summary: StageSummary,
     },
-    /// The user stopped it; nothing is kept, the stage is run again on resume.
+    /// The user stopped it; a checkpoint within the stage is on disk.
     Interrupted,
 }
 
@@ -71,10 +71,12 @@ pub struct StageSummary {
 
 /// Runs a stage on `student`.
 ///
-/// The same plan, data and student give the same losses on the same backend.
+/// The same plan, data and student give the same losses on the same backend, however often the stage was stopped and
+/// continued.
 ///
 /// # Errors
-/// When the data has no example for the stage, or the loss stays not finite for several steps.
+/// When the data has no example for the stage, the loss stays not finite for several steps, or a checkpoint cannot be
+/// written or is of another stage.
 pub fn run_stage<B: SsmBackend>(
     context: StageContext<B>,
     student: HybridModel<B>,

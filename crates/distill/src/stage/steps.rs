@@ -3,15 +3,15 @@
 use std::time::Instant;
 
 use burn::backend::Autodiff;
-use burn::module::AutodiffModule;
 use kernels::SsmBackend;
 use model::HybridModel;
 
-use super::{StageContext, StageOutcome, StageSummary};
+use super::course::Course;
+use super::{StageContext, StageOutcome};
 use crate::data::BatchOrder;
-use crate::recipe::{StagePlan, Trainable};
+use crate::recipe::StagePlan;
 use crate::run::Event;
-use crate::trainer::{MicroStep, Schedule, StepReport, Trainer, TrainerConfig};
+use crate::trainer::{MicroStep, StepReport};
 
 /// What is particular to a stage.
 pub(super) trait Examples<B: SsmBackend> {
@@ -53,15 +53,7 @@ pub(super) fn order(stage: &StagePlan, lengths: Vec<usize>) -> BatchOrder {
     BatchOrder::new(lengths, stage.batch_size, stage.seed)
 }
 
-/// Whether a stage may change the tensor of this key (Hugging Face spelling).
-fn is_trainable(trainable: Trainable, key: &str) -> bool {
-    match trainable {
-        Trainable::All => true,
-        Trainable::Mixers => key.contains(".mamba."),
-    }
-}
-
-/// Takes the steps of `context.stage`.
+/// Takes the steps of `context.stage` that no checkpoint has taken yet.
 pub(super) fn run<B: SsmBackend, E: Examples<B>>(
     context: StageContext<B>,
     student: HybridModel<B>,
@@ -72,44 +64,20 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         events,
         stop,
         device,
+        checkpoints,
         ..
     } = context;
-    let mut order = order(stage, examples.lengths());
-    let mut model = HybridModel::<Autodiff<B>>::from_inner(student)
-        .freeze(|key| is_trainable(stage.trainable, key));
-    let config = TrainerConfig {
-        schedule: Schedule::cosine(stage.lr_peak, stage.warmup_steps, stage.steps),
-        betas: stage.betas,
-        weight_decay: stage.weight_decay,
-        clip_norm: stage.clip_norm,
-    };
-    let mut trainer = Trainer::<B>::new(config, &model, device);
-    anyhow::ensure!(
-        stage.steps == 0 || trainer.has_trainable(),
-        "stage `{}` has nothing to train: the student has no tensor of a new mixer; use `trainable = \"all\"`",
-        stage.kind.name()
-    );
-    let mut summary = StageSummary {
-        steps: 0,
-        skipped_steps: 0,
-        tokens: 0,
-        final_loss: f64::NAN,
-    };
-    let mut last_losses = Vec::new();
-    for step in 1..=stage.steps {
+    let mut course = Course::start(stage, student, examples.lengths(), device)?;
+    course.resume(checkpoints, events)?;
+    while course.step < stage.steps {
         let started = Instant::now();
-        let indices: Vec<_> = (0..stage.grad_accumulation.max(1))
-            .map(|_| order.next_batch())
-            .collect();
-        let batches = examples.collect(&indices);
+        let batches = examples.collect(&course.next_batches());
         let tokens: usize = batches.iter().map(|batch| examples.tokens(batch)).sum();
-        let (next, report) = trainer.step(model, batches.len(), |model, index| {
+        let report = course.take_step(batches.len(), tokens, |model, index| {
             examples.forward(model, &batches, index)
         })?;
-        model = next;
-        summary.tokens += tokens as u64;
+        let step = course.step;
         if report.is_applied {
-            summary.steps += 1;
             let metrics = examples.metrics(&report);
             events.emit(Event::Step {
                 step,
@@ -120,29 +88,24 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
                 accuracy: metrics.accuracy,
                 lr: report.lr,
                 grad_norm: report.grad_norm,
-                tokens: summary.tokens,
+                tokens: course.summary.tokens,
                 tokens_per_s: tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
             });
-            if step > stage.steps - stage.steps.div_ceil(10) {
-                last_losses.push(report.loss);
-            }
         } else {
-            summary.skipped_steps += 1;
             let text = format!(
                 "step {step} left out: loss {}, gradient norm {}",
                 report.loss, report.grad_norm
             );
             events.emit(Event::Note { text });
         }
-        if stop.is_set() {
+        let is_stopped = stop.is_set();
+        // After the last step the stage itself is about to be saved.
+        if is_stopped || checkpoints.is_due(step) && step < stage.steps {
+            checkpoints.save(&course.progress(), &course.tensors())?;
+        }
+        if is_stopped {
             return Ok(StageOutcome::Interrupted);
         }
     }
-    if !last_losses.is_empty() {
-        summary.final_loss = last_losses.iter().sum::<f64>() / last_losses.len() as f64;
-    }
-    Ok(StageOutcome::Finished {
-        model: model.valid(),
-        summary,
-    })
+    Ok(course.finish())
 }

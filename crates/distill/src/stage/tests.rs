@@ -2,6 +2,7 @@ use burn::backend::Flex;
 use model::Tokenizer;
 
 use super::*;
+use crate::checkpoint::Origin;
 use crate::data::PreferenceExample;
 use crate::recipe::{Plan, Recipe, default_recipe};
 use crate::run::Event;
@@ -53,6 +54,13 @@ fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
         .find(|stage| stage.kind == kind)
         .expect("the plan has the stage");
     let mut events: Vec<Event> = Vec::new();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let origin = Origin {
+        plan_sha256: "plan".into(),
+        stage: stage.path(),
+        parent_sha256: "parent".into(),
+    };
+    let checkpoints = StepCheckpoints::of(&dir.path().join("stage"), origin, plan.checkpoint);
     let context = StageContext {
         plan: &plan,
         stage,
@@ -63,7 +71,7 @@ fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
         events: &mut events,
         stop,
         device: &Default::default(),
-        run_dir: std::path::Path::new("."),
+        checkpoints: &checkpoints,
     };
     let outcome = run_stage(context, student()).expect("the stage runs");
     (outcome, events)

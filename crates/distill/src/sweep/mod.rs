@@ -11,4 +11,4 @@ pub use models::{ModelWorkshop, check_ratios, model_size, ssm_config};
 pub use progression::{SweepOutcome, run_sweep};
 pub use report::{LEGEND, RowKind, SweepRow, markdown_report, markdown_table, text_table};
 pub use teacher::{Teacher, teacher_name};
-pub use workshop::Workshop;
+pub use workshop::{Training, Workshop};

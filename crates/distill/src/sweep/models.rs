@@ -1,5 +1,5 @@
 //! The workshop with real models.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 use eval::perplexity::{MaskedExample, masked_examples};
@@ -7,11 +7,12 @@ use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
 use model::{HybridConfig, HybridModel, LayerPlan, SsmConfig, decode_state_bytes};
 
-use super::{Teacher, Workshop};
+use super::{Teacher, Training, Workshop};
+use crate::checkpoint::{Origin, StepCheckpoints};
 use crate::data::Datasets;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
-use crate::run::{EventSink, ModelSize, Scores, StopFlag};
+use crate::run::{ModelSize, Scores, plan_sha256};
 use crate::stage::{StageContext, StageOutcome, run_stage};
 
 /// Context of the decode-state column, tokens.
@@ -29,8 +30,6 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
     pub eval: EvalPlan,
     /// Where it happens.
     pub device: &'a B::Device,
-    /// Folder of the run.
-    pub run_dir: PathBuf,
 }
 
 /// Sizes of the new mixers: the published ones with the plan's choices.
@@ -40,6 +39,11 @@ pub fn ssm_config(student: &StudentPlan, teacher: &HybridConfig) -> SsmConfig {
         gqa_repeat: student.gqa_repeat,
         ..SsmConfig::published(student.mixer, &teacher.llama)
     }
+}
+
+/// The value to twelve digits: as many as `state.json` gives back to the bit, so that a resumed run prints the same table.
+fn recordable(value: f64) -> f64 {
+    format!("{value:.11e}").parse().unwrap_or(value)
 }
 
 /// Blocks and parameters of a model.
@@ -77,6 +81,10 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         model_size(self.teacher.model.config())
     }
 
+    fn init_sha256(&self) -> String {
+        self.teacher.sha256.clone()
+    }
+
     fn init_model(&mut self) -> anyhow::Result<HybridModel<B>> {
         Ok(self.teacher.model.clone())
     }
@@ -95,18 +103,22 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
 
     fn train(
         &mut self,
-        plan: &Plan,
-        stage: &StagePlan,
+        training: Training,
         student: HybridModel<B>,
-        events: &mut dyn EventSink,
-        stop: &StopFlag,
     ) -> anyhow::Result<Option<HybridModel<B>>> {
+        let Training { plan, stage, .. } = training;
         let copy = student.clone();
         let reference = match (stage.kind, stage.dpo.reference) {
             (StageKind::Dpo, DpoReference::SftCopy) => Some(&copy),
             (StageKind::Dpo, DpoReference::Teacher) => Some(&self.teacher.model),
             _ => None,
         };
+        let origin = Origin {
+            plan_sha256: plan_sha256(plan),
+            stage: stage.path(),
+            parent_sha256: training.parent_sha256.into(),
+        };
+        let checkpoints = StepCheckpoints::of(training.folder, origin, plan.checkpoint);
         let context = StageContext {
             plan,
             stage,
@@ -114,10 +126,10 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             reference,
             tokenizer: &self.teacher.tokenizer,
             data: self.data,
-            events,
-            stop,
+            events: training.events,
+            stop: training.stop,
             device: self.device,
-            run_dir: &self.run_dir,
+            checkpoints: &checkpoints,
         };
         match run_stage(context, student)? {
             StageOutcome::Finished { model, .. } => Ok(Some(model)),
@@ -147,7 +159,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         let tasks = answers
             .kinds
             .iter()
-            .map(|(kind, accuracy)| (kind.name().to_string(), accuracy.share()));
+            .map(|(kind, accuracy)| (kind.name().to_string(), recordable(accuracy.share())));
         let options = eval::speed::SpeedOptions {
             decode_tokens: self.eval.speed_tokens,
             ..Default::default()
@@ -156,9 +168,9 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             .then(|| eval::speed::measure(model, options))
             .transpose()?;
         Ok(Scores {
-            perplexity: nll.perplexity(),
+            perplexity: recordable(nll.perplexity()),
             tasks: tasks.collect(),
-            tokens_per_s: speed.map(|speed| speed.decode_tokens_per_s),
+            tokens_per_s: speed.map(|speed| recordable(speed.decode_tokens_per_s)),
             state_bytes: decode_state_bytes(model.config(), STATE_CONTEXT),
             attn_layers: model.config().attn_layers.len(),
         })
@@ -173,6 +185,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         &mut self,
         model: &HybridModel<B>,
         stage: &StagePlan,
+        parent_sha256: &str,
         folder: &Path,
     ) -> anyhow::Result<String> {
         if let Some(parent) = folder.parent() {
@@ -182,6 +195,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         let meta = CheckpointMeta {
             stage: Some(stage.kind.name().into()),
             step: Some(stage.steps as u64),
+            parent_sha256: Some(parent_sha256.into()),
             teacher_sha256: Some(self.teacher.sha256.clone()),
             ..Default::default()
         };
@@ -205,3 +219,6 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         Ok(loaded.model)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,9 +2,9 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use super::Workshop;
 use super::report::{SweepRow, rows};
-use crate::dashboard::percent;
+use super::{Training, Workshop};
+use crate::checkpoint;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
 use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, StopFlag, Tee};
@@ -48,7 +48,7 @@ pub fn run_sweep<W: Workshop>(
     }
     let rows = rows(plan, &sweep.state, sweep.workshop.teacher_size().n_layers);
     folder.write_json("report.json", &rows)?;
-    crate::checkpoint::write_atomically(
+    checkpoint::write_atomically(
         &folder.path().join("report.md"),
         super::markdown_report(plan, &rows).as_bytes(),
     )?;
@@ -59,10 +59,17 @@ pub fn run_sweep<W: Workshop>(
 
 /// A model that may still be on disk.
 #[derive(Clone)]
-enum Source<M> {
+enum Place<M> {
     Init,
     Saved(PathBuf),
     Live(M),
+}
+
+/// A model, and the hash of the weights that it is or, untrained since, was made from.
+#[derive(Clone)]
+struct Source<M> {
+    place: Place<M>,
+    sha256: String,
 }
 
 /// A student that may still have to be made.
@@ -87,9 +94,13 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         let plan = self.plan;
         self.measure_teacher()?;
         for arm in &plan.arms {
-            let mut base = Source::Init;
+            let init = Source {
+                place: Place::Init,
+                sha256: self.workshop.init_sha256(),
+            };
+            let mut base = init.clone();
             for rung in &arm.rungs {
-                let from = if arm.is_chained { base } else { Source::Init };
+                let from = if arm.is_chained { base } else { init.clone() };
                 match self.rung(arm, rung, from)? {
                     Some(next) => base = next,
                     None => return Ok(false),
@@ -135,11 +146,10 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         }
         match next {
             Student::Ready(source) => Ok(Some(source)),
-            Student::ToConvert(from) => Ok(Some(Source::Live(self.converted(
-                arm,
-                rung.attention_ratio,
-                from,
-            )?))),
+            Student::ToConvert(from) => Ok(Some(Source {
+                sha256: from.sha256.clone(),
+                place: Place::Live(self.converted(arm, rung.attention_ratio, from)?),
+            })),
         }
     }
 
@@ -177,9 +187,14 @@ impl<W: Workshop> Sweep<'_, '_, W> {
                 checkpoint: name,
                 wall_ms: 0,
             });
-            return Ok(Some(Source::Saved(path)));
+            return Ok(Some(Source {
+                place: Place::Saved(path),
+                sha256: done.sha256,
+            }));
         }
         let started = Instant::now();
+        let (Student::ToConvert(source) | Student::Ready(source)) = &student;
+        let parent_sha256 = source.sha256.clone();
         let model = match student {
             Student::ToConvert(from) => self.converted(arm, stage.attention_ratio, from)?,
             Student::Ready(source) => self.loaded(source)?,
@@ -187,24 +202,32 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         let trained = if stage.steps == 0 {
             Some(model)
         } else {
-            self.workshop
-                .train(self.plan, stage, model, self.events, self.stop)?
+            let training = Training {
+                plan: self.plan,
+                stage,
+                parent_sha256: &parent_sha256,
+                folder: &path,
+                events: self.events,
+                stop: self.stop,
+            };
+            self.workshop.train(training, model)?
         };
         self.events.check()?;
         let Some(model) = trained else {
             return Ok(None);
         };
         let scores = self.workshop.measure(&model, is_last)?;
-        let sha256 = self.workshop.save(&model, stage, &path)?;
+        let sha256 = self.workshop.save(&model, stage, &parent_sha256, &path)?;
         self.state.finished.push(FinishedStage {
             arm: stage.arm.clone(),
             attention_ratio: stage.attention_ratio,
             stage: stage.kind,
             checkpoint: name.clone(),
-            sha256,
+            sha256: sha256.clone(),
             scores: scores.clone(),
         });
         self.folder.write_state(&self.state)?;
+        checkpoint::remove_steps(&path)?;
         self.evaluated(&stage.arm, stage.attention_ratio, Some(stage.kind), &scores);
         let wall_ms = u64::try_from(started.elapsed().as_millis())
             .unwrap_or(u64::MAX)
@@ -214,7 +237,10 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             wall_ms,
         });
         self.events.check()?;
-        Ok(Some(Source::Live(model)))
+        Ok(Some(Source {
+            place: Place::Live(model),
+            sha256,
+        }))
     }
 
     fn check_saved(&mut self, done: &FinishedStage, path: &std::path::Path) -> anyhow::Result<()> {
@@ -242,10 +268,10 @@ impl<W: Workshop> Sweep<'_, '_, W> {
     }
 
     fn loaded(&mut self, source: Source<W::Model>) -> anyhow::Result<W::Model> {
-        match source {
-            Source::Init => self.workshop.init_model(),
-            Source::Saved(path) => self.workshop.load(&path),
-            Source::Live(model) => Ok(model),
+        match source.place {
+            Place::Init => self.workshop.init_model(),
+            Place::Saved(path) => self.workshop.load(&path),
+            Place::Live(model) => Ok(model),
         }
     }
 
@@ -275,12 +301,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
 
 /// Folder of a stage's checkpoint, relative to the run folder: `checkpoints/chain/12.5-sft`.
 fn checkpoint_name(stage: &StagePlan) -> String {
-    format!(
-        "checkpoints/{}/{}-{}",
-        stage.arm,
-        percent(stage.attention_ratio),
-        stage.kind.name()
-    )
+    format!("checkpoints/{}", stage.path())
 }
 
 #[cfg(test)]

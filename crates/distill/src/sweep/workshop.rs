@@ -4,6 +4,22 @@ use std::path::Path;
 use crate::recipe::{ArmPlan, Plan, StagePlan};
 use crate::run::{EventSink, ModelSize, Scores, StopFlag};
 
+/// A stage about to be run.
+pub struct Training<'a> {
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The stage.
+    pub stage: &'a StagePlan,
+    /// Hash of the weights that its student was made from.
+    pub parent_sha256: &'a str,
+    /// Folder that its checkpoint will have; those within the stage stand beside it.
+    pub folder: &'a Path,
+    /// Where events go.
+    pub events: &'a mut dyn EventSink,
+    /// Asked after every step.
+    pub stop: &'a StopFlag,
+}
+
 /// Converts, trains, measures, saves and loads models for [`run_sweep`](super::run_sweep).
 ///
 /// Implemented by `ModelWorkshop` and, with numbers in place of models, by tests.
@@ -13,6 +29,9 @@ pub trait Workshop {
 
     /// Size of the teacher.
     fn teacher_size(&self) -> ModelSize;
+
+    /// Hash of the weights of [`Workshop::init_model`].
+    fn init_sha256(&self) -> String;
 
     /// The model that the first students are made from.
     ///
@@ -32,17 +51,14 @@ pub trait Workshop {
         attention_ratio: f64,
     ) -> anyhow::Result<Self::Model>;
 
-    /// Runs a stage; `None` if it was stopped.
+    /// Runs a stage from where it stands; `None` if it was stopped.
     ///
     /// # Errors
     /// As the stage says.
     fn train(
         &mut self,
-        plan: &Plan,
-        stage: &StagePlan,
+        training: Training,
         student: Self::Model,
-        events: &mut dyn EventSink,
-        stop: &StopFlag,
     ) -> anyhow::Result<Option<Self::Model>>;
 
     /// Measures a student; speed only where asked, it is the same for all stages of a ratio.
@@ -57,7 +73,7 @@ pub trait Workshop {
     /// As the measures say.
     fn measure_teacher(&mut self) -> anyhow::Result<Scores>;
 
-    /// Writes a checkpoint folder, whole or not at all, and returns the hash of its weights.
+    /// Writes the checkpoint folder of a stage, whole or not at all, and returns the hash of its weights.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -65,6 +81,7 @@ pub trait Workshop {
         &mut self,
         model: &Self::Model,
         stage: &StagePlan,
+        parent_sha256: &str,
         folder: &Path,
     ) -> anyhow::Result<String>;
 

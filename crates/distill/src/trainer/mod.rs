@@ -4,6 +4,7 @@
 
 mod gradients;
 mod schedule;
+mod state;
 
 use anyhow::bail;
 use burn::backend::Autodiff;
@@ -108,6 +109,11 @@ impl<B: SsmBackend> Trainer<B> {
     /// Steps taken, skipped ones included.
     pub fn steps_taken(&self) -> usize {
         self.step
+    }
+
+    /// Skipped steps in a row, up to now.
+    pub fn bad_steps(&self) -> usize {
+        self.bad_steps
     }
 
     /// One optimiser step over `micro_batches` micro-batches, with one read from the device.

@@ -5,8 +5,8 @@ mod check;
 use self::arms::arms;
 use self::check::{Check, is_name};
 use super::{
-    DataPlan, DataSource, EvalPlan, GqaRepeat, InitFrom, Layout, MixerKind, Plan, Recipe,
-    StudentPlan, TeacherSource,
+    CheckpointPlan, DataPlan, DataSource, EvalPlan, GqaRepeat, InitFrom, Layout, MixerKind, Plan,
+    Recipe, StudentPlan, TeacherSource,
 };
 use crate::error::DistillError;
 
@@ -35,6 +35,7 @@ impl Plan {
             arms: arms(recipe, init, &check)?,
             data: data(recipe, &check)?,
             eval: eval(recipe),
+            checkpoint: checkpoint(recipe, &check)?,
         };
         check.data_serves_stages(&plan)?;
         Ok(plan)
@@ -168,4 +169,19 @@ fn eval(recipe: &Recipe) -> EvalPlan {
         task_examples: recipe.eval.task_examples.unwrap_or(64),
         speed_tokens: recipe.eval.speed_tokens.unwrap_or(64),
     }
+}
+
+fn checkpoint(recipe: &Recipe, check: &Check) -> Result<CheckpointPlan, DistillError> {
+    let (table, default) = (&recipe.checkpoint, CheckpointPlan::default());
+    let keep = table.keep.unwrap_or(default.keep);
+    check.that(
+        keep >= 1,
+        "checkpoint.keep",
+        || keep.to_string(),
+        "at least 1",
+    )?;
+    Ok(CheckpointPlan {
+        every_steps: table.every_steps.unwrap_or(default.every_steps),
+        keep,
+    })
 }

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use super::*;
+use crate::dashboard::percent;
 use crate::recipe::Recipe;
 use crate::run::{EventLog, ModelSize, TimedEvent};
 
@@ -11,6 +12,7 @@ type Words = Vec<String>;
 #[derive(Default)]
 struct Fake {
     trained: Vec<String>,
+    parents: Vec<String>,
     stop_in: Option<(StageKind, f64)>,
     fail_in: Option<StageKind>,
 }
@@ -23,6 +25,10 @@ impl Workshop for Fake {
             n_layers: 8,
             parameters: 1000,
         }
+    }
+
+    fn init_sha256(&self) -> String {
+        "init's".into()
     }
 
     fn init_model(&mut self) -> anyhow::Result<Words> {
@@ -43,12 +49,15 @@ impl Workshop for Fake {
 
     fn train(
         &mut self,
-        _: &Plan,
-        stage: &StagePlan,
+        Training {
+            stage,
+            stop,
+            parent_sha256,
+            ..
+        }: Training,
         mut student: Words,
-        _: &mut dyn EventSink,
-        stop: &StopFlag,
     ) -> anyhow::Result<Option<Words>> {
+        self.parents.push(parent_sha256.into());
         if self.fail_in == Some(stage.kind) {
             anyhow::bail!("loss is not finite");
         }
@@ -75,7 +84,13 @@ impl Workshop for Fake {
         self.measure(&vec!["a".into(), "b".into()], true)
     }
 
-    fn save(&mut self, model: &Words, _: &StagePlan, folder: &Path) -> anyhow::Result<String> {
+    fn save(
+        &mut self,
+        model: &Words,
+        _: &StagePlan,
+        _: &str,
+        folder: &Path,
+    ) -> anyhow::Result<String> {
         std::fs::create_dir_all(folder)?;
         std::fs::write(folder.join("model.safetensors"), model.join(" "))?;
         self.saved_sha256(folder)
@@ -147,6 +162,14 @@ fn ratios_chain_through_sft_and_controls_start_afresh() {
             "init RandomMixer:0 distillation",
         ]
     );
+    let hash = |stage| {
+        let done = folder.state().unwrap();
+        done.find("chain", 0.5, stage).unwrap().sha256.clone()
+    };
+    let (distilled, tuned) = (hash(StageKind::Distillation), hash(StageKind::Sft));
+    let init = || "init's".to_string();
+    assert_eq!(fake.parents[..4], [init(), distilled, tuned.clone(), tuned]);
+    assert_eq!(fake.parents[6..], [init(), init()]);
     let SweepOutcome::Finished(rows) = outcome.unwrap() else {
         panic!("nobody stopped it")
     };

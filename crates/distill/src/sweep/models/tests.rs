@@ -1,0 +1,254 @@
+//! Sweeps of real, tiny models: stopped and continued equals uninterrupted, bit for bit.
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+
+use burn::backend::Flex;
+use rand::SeedableRng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
+use super::*;
+use crate::data::PreferenceExample;
+use crate::recipe::Recipe;
+use crate::run::{Event, EventLog, Manifest, RunFolder, StopFlag, Tee, TimedEvent};
+use crate::sweep::{SweepOutcome, SweepRow, run_sweep};
+use crate::testing::{chat_tokenizer, examples, llama};
+
+const RECIPE: &str = r#"
+    name = "tiny"
+    [teacher]
+    path = "builtin:tiny"
+    [student]
+    mixer = "mamba2"
+    [sweep]
+    attention_ratios = [0.5, 0.0]
+    stages = ["distillation", "sft", "dpo"]
+    [data]
+    source = "builtin:tiny"
+    seq_len = 16
+    [distillation]
+    steps = 9
+    batch_size = 3
+    lr_peak = 0.01
+    [sft]
+    steps = 7
+    batch_size = 2
+    grad_accumulation = 2
+    weight_decay = 0.1
+    kl_weight = 0.5
+    [dpo]
+    steps = 6
+    batch_size = 2
+    lr_peak = 0.003
+    [eval]
+    speed_tokens = 1
+    [checkpoint]
+    every_steps = 4
+"#;
+/// Steps of the whole sweep.
+const STEPS: usize = 2 * (9 + 7 + 6);
+
+struct Setup {
+    plan: Plan,
+    teacher: Teacher<Flex>,
+    data: Datasets,
+    dir: tempfile::TempDir,
+}
+
+impl Setup {
+    fn new() -> Self {
+        let recipe = Recipe::parse(RECIPE, "test", &[]).unwrap();
+        let tokenizer = chat_tokenizer();
+        let mut llama = llama();
+        llama.vocab_size = tokenizer.vocab_size();
+        let config = HybridConfig::teacher(llama);
+        let pair = |index: usize| {
+            let chosen = examples(7)[index].clone();
+            let mut rejected = chosen.clone();
+            rejected.ids[8..].reverse();
+            PreferenceExample { chosen, rejected }
+        };
+        Self {
+            plan: Plan::resolve(&recipe, "test").unwrap(),
+            teacher: Teacher {
+                model: HybridModel::init_seeded(&config, 5, &Default::default()),
+                tokenizer,
+                sha256: "teacher".into(),
+            },
+            data: Datasets {
+                distillation: examples(11),
+                sft: examples(9),
+                dpo: (0..7).map(pair).collect(),
+                eval_perplexity: examples(3),
+                eval_tasks: Vec::new(),
+            },
+            dir: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn folder(&self, name: &str) -> RunFolder {
+        let path = self.path(name);
+        if path.join(Manifest::FILE).exists() {
+            return RunFolder::open(&path).unwrap();
+        }
+        let folder = RunFolder::create(Some(&path), "tiny").unwrap();
+        let manifest = Manifest::new(self.plan.clone(), self.teacher.sha256.clone());
+        folder.write_manifest(&manifest).unwrap();
+        folder
+    }
+
+    /// Runs what is left of the sweep in the folder; `at_step` is told the number of each step taken, over all calls.
+    fn run(
+        &self,
+        name: &str,
+        events: &mut Vec<Event>,
+        at_step: impl Fn(usize, &StopFlag),
+    ) -> SweepOutcome {
+        let folder = self.folder(name);
+        let stop = StopFlag::new();
+        let mut watcher = |event: &TimedEvent| {
+            events.push(event.event.clone());
+            if matches!(event.event, Event::Step { .. }) {
+                at_step(steps(events).len(), &stop);
+            }
+        };
+        let log = EventLog::open(folder.path()).unwrap();
+        let mut tee = Tee::new(log, stop.clone(), &mut watcher);
+        let mut workshop = ModelWorkshop {
+            teacher: &self.teacher,
+            data: &self.data,
+            eval: self.plan.eval.clone(),
+            device: &Default::default(),
+        };
+        run_sweep(&self.plan, &folder, &mut workshop, &mut tee, &stop).unwrap()
+    }
+
+    /// Every file of the finished checkpoints.
+    fn checkpoints(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut files = Vec::new();
+        for stage in self.plan.stages() {
+            let folder = PathBuf::from("checkpoints").join(stage.path());
+            for file in ["model.safetensors", "mamba_config.json"] {
+                let file = folder.join(file);
+                let bytes = std::fs::read(self.path(name).join(&file)).unwrap();
+                files.push((file, bytes));
+            }
+        }
+        files
+    }
+}
+
+/// The step events with everything that does not depend on a clock.
+fn steps(events: &[Event]) -> Vec<Event> {
+    let untimed = |event: &Event| {
+        let mut event = event.clone();
+        match &mut event {
+            Event::Step { tokens_per_s, .. } => *tokens_per_s = 0.0,
+            _ => return None,
+        }
+        Some(event)
+    };
+    events.iter().filter_map(untimed).collect()
+}
+
+/// The table without the speeds, as it stands in `report.json`.
+fn table(outcome: SweepOutcome) -> String {
+    let SweepOutcome::Finished(rows) = outcome else {
+        panic!("it was not stopped")
+    };
+    let untimed = |row: SweepRow| SweepRow {
+        tokens_per_s: None,
+        ..row
+    };
+    let rows: Vec<_> = rows.into_iter().map(untimed).collect();
+    serde_json::to_string_pretty(&rows).unwrap()
+}
+
+#[test]
+fn twenty_interruptions_change_no_bit() {
+    let setup = Setup::new();
+    let mut expected = Vec::new();
+    let expected_table = table(setup.run("whole", &mut expected, |_, _| {}));
+    assert_eq!(steps(&expected).len(), STEPS);
+
+    let mut rng = ChaCha8Rng::seed_from_u64(20);
+    let mut at: Vec<usize> = sample(&mut rng, STEPS, 20)
+        .iter()
+        .map(|at| at + 1)
+        .collect();
+    at.sort_unstable();
+    let mut events = Vec::new();
+    for stop_at in &at {
+        let outcome = setup.run("stopped", &mut events, |step, stop| {
+            if step == *stop_at {
+                stop.stop();
+            }
+        });
+        assert_eq!(outcome, SweepOutcome::Interrupted, "{stop_at}");
+        assert_eq!(steps(&events).len(), *stop_at, "no step is taken twice");
+    }
+    let found_table = table(setup.run("stopped", &mut events, |_, _| {}));
+    let continued = events.iter().filter(
+        |event| matches!(event, Event::Note { text } if text.starts_with("continuing after step")),
+    );
+    assert_eq!(continued.count(), 20);
+    assert_eq!(steps(&events), steps(&expected));
+    assert_eq!(found_table, expected_table);
+    for (found, expected) in setup
+        .checkpoints("stopped")
+        .iter()
+        .zip(setup.checkpoints("whole"))
+    {
+        assert!(*found == expected, "{} differs", found.0.display());
+    }
+    let left = std::fs::read_dir(setup.path("stopped/checkpoints/chain")).unwrap();
+    assert_eq!(
+        left.count(),
+        6,
+        "checkpoints within a stage go when it is finished"
+    );
+}
+
+/// Without a chance to save anything, and with the newest checkpoint damaged.
+#[test]
+fn a_crash_costs_the_steps_since_the_last_whole_checkpoint() {
+    let setup = Setup::new();
+    let mut expected = Vec::new();
+    setup.run("whole", &mut expected, |_, _| {});
+    let expected = steps(&expected);
+
+    let mut events = Vec::new();
+    let crashed = catch_unwind(AssertUnwindSafe(|| {
+        setup.run("crashed", &mut events, |step, _| {
+            assert!(step != 9, "planted")
+        });
+    }));
+    assert!(crashed.is_err());
+    let damaged = "crashed/checkpoints/chain/50-distillation.steps/step-000008/state.safetensors";
+    std::fs::write(setup.path(damaged), "torn").unwrap();
+    assert_eq!(steps(&events), expected[..9]);
+
+    let mut events = Vec::new();
+    setup.run("crashed", &mut events, |_, _| {});
+    let notes: Vec<_> = events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Note { text } => Some(text.as_str()),
+            _ => None,
+        })
+        .collect();
+    assert!(
+        notes[0].starts_with("not used: ") && notes[0].contains(damaged),
+        "{notes:?}"
+    );
+    assert!(
+        notes[1].starts_with("continuing after step 4 of 9"),
+        "{notes:?}"
+    );
+    assert_eq!(steps(&events), expected[4..]);
+    assert!(setup.checkpoints("crashed") == setup.checkpoints("whole"));
+}
