@@ -24,6 +24,8 @@ pub enum Command {
     Sweep(SweepArgs),
     /// Follow a run from its event log, live or afterwards
     Watch(WatchArgs),
+    /// Print the table of a run as far as it is, whichever processes ran its arms
+    Report(ReportArgs),
     /// Train a small Llama from random weights by a recipe
     Pretrain(PretrainArgs),
     /// Write training text and dialogues with a teacher model
@@ -99,6 +101,9 @@ pub struct SweepArgs {
     /// Continue the run in this folder
     #[arg(long, value_name = "RUN")]
     pub resume: Option<PathBuf>,
+    /// Run only this arm, such as `25`, `chain` or `control-random-mixer/0`; may be repeated
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// Change one value of the recipe, such as `distillation.steps=10`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
@@ -116,9 +121,23 @@ pub struct WatchArgs {
     /// Run folder
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
+    /// Follow the process that was started with these arms
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
     /// Plain lines instead of the dashboard
     #[arg(long)]
     pub no_tui: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Rows as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `pretrain`.

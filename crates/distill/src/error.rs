@@ -93,6 +93,26 @@ pub enum DistillError {
         /// First field that differs, with both values.
         difference: String,
     },
+    /// `--arm` with a name that the plan does not have.
+    #[error("arm `{name}` is not in the plan, expected one of `{}`", known.join("`, `"))]
+    UnknownArm {
+        /// The name.
+        name: String,
+        /// The names that there are.
+        known: Vec<String>,
+    },
+    /// `--arm` with an arm whose parent is neither selected nor finished in the run folder.
+    #[error("arm `{arm}` starts from `{checkpoint}`, which is not in run folder `{}`", run.display())]
+    MissingParent {
+        /// The arm.
+        arm: String,
+        /// The arm that it starts from.
+        parent: String,
+        /// The checkpoint that is missing, relative to the run folder.
+        checkpoint: String,
+        /// The run folder.
+        run: PathBuf,
+    },
     /// A checkpoint whose bytes are not those that were written.
     #[error("checkpoint `{}`: sha256 is {found}, the run state says {expected}", path.display())]
     CheckpointHash {
@@ -167,6 +187,8 @@ impl DistillError {
             | Self::OutputExists { .. }
             | Self::NotARun { .. }
             | Self::PlanDiffers { .. }
+            | Self::UnknownArm { .. }
+            | Self::MissingParent { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
         }
@@ -189,6 +211,9 @@ impl DistillError {
             Self::PlanDiffers { .. } => Some(
                 "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),
             ),
+            Self::MissingParent { parent, .. } => Some(format!(
+                "run `--arm {parent}` in the same run folder first, or name both"
+            )),
             Self::CheckpointHash { path, .. } => Some(format!(
                 "delete `{}` and resume: the stage is run again",
                 path.parent().unwrap_or(path).display()

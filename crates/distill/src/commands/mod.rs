@@ -16,6 +16,7 @@ pub mod generate;
 pub mod generate_data;
 pub mod inspect;
 pub mod pretrain;
+pub mod report;
 pub mod sweep;
 pub mod watch;
 
@@ -48,7 +49,7 @@ where
     match dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(130),
-        Err(error) => report(&error),
+        Err(error) => show(&error),
     }
 }
 
@@ -57,6 +58,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Sweep(args) => sweep::run(args, &device),
         Command::Watch(args) => watch::run(args),
+        Command::Report(args) => report::run(args),
         Command::Pretrain(args) => pretrain::run(args, &device),
         Command::GenerateData(args) => generate_data::run(args, &device),
         Command::Convert(args) => convert::run(args, &device),
@@ -81,7 +83,7 @@ fn init_tracing() {
 }
 
 #[expect(clippy::print_stderr, reason = "the one place where an error is shown")]
-fn report(error: &anyhow::Error) -> ExitCode {
+fn show(error: &anyhow::Error) -> ExitCode {
     let ours = error
         .chain()
         .find_map(|cause| cause.downcast_ref::<DistillError>());

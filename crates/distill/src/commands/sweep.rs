@@ -1,15 +1,17 @@
 //! `sweep`: the whole experiment, or its plan.
+use std::path::Path;
+
 use anyhow::Context;
 
 use crate::backend::{Device, InnerBackend};
 use crate::cli::{MixerArg, SweepArgs};
 use crate::commands::Outcome;
 use crate::dashboard::{self, Display};
-use crate::data;
+use crate::data::{self, Datasets};
 use crate::error::DistillError;
 use crate::recipe::{DEFAULT_RECIPE_NAME, MixerKind, Plan, Recipe, default_recipe};
 use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
-use crate::sweep::{self, ModelWorkshop, SweepOutcome, Teacher};
+use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, Teacher};
 
 /// Runs, resumes or describes a sweep.
 ///
@@ -21,12 +23,20 @@ pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
     // The teacher before the folder: a wrong path leaves nothing behind.
     let teacher = Teacher::load(&plan.teacher, device)?;
     sweep::check_ratios(&plan, teacher.model.n_layers())?;
+    let selection = Selection::of(&plan, &args.arms)?;
     if args.dry_run {
-        return describe(&plan, &teacher, device);
+        return describe(&selection.part(&plan), &teacher, device);
     }
+    let run_dir = args.resume.as_deref().or(args.out.as_deref());
+    let run_dir = run_dir.unwrap_or(Path::new("runs"));
+    selection.check_parents(&plan, &RunFolder::state_of(run_dir)?, run_dir)?;
+    let locks = selection.locks();
     let (folder, is_resumed) = match &args.resume {
-        Some(path) => (RunFolder::open(path)?, true),
-        None => (RunFolder::create(args.out.as_deref(), &plan.name)?, false),
+        Some(path) => (RunFolder::open(path, &locks)?, true),
+        None => {
+            let folder = RunFolder::create(args.out.as_deref(), &plan.name, &locks)?;
+            (folder, false)
+        }
     };
     let manifest = Manifest::new(plan, teacher.sha256.clone());
     if is_resumed {
@@ -37,6 +47,7 @@ pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
     stop.listen().context("could not listen for Ctrl-C")?;
     let run = Run {
         manifest: &manifest,
+        selection: &selection,
         folder: &folder,
         teacher: &teacher,
         device,
@@ -44,7 +55,8 @@ pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
         is_resumed,
     };
     let outcome = dashboard::run_shown(Display::choose(args.no_tui), &stop, |watcher| {
-        let mut events = Tee::new(EventLog::open(folder.path())?, stop.clone(), watcher);
+        let log = EventLog::open(folder.path(), selection.names())?;
+        let mut events = Tee::new(log, stop.clone(), watcher);
         let result = work(&run, &mut events);
         if let Err(error) = &result {
             events.emit(Event::RunFailed {
@@ -53,8 +65,9 @@ pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
         }
         result
     })?;
-    finish(outcome, &folder)
+    finish(outcome, &run)
 }
+
 /// Prints the plan with its sizes.
 #[expect(clippy::print_stdout, reason = "the result of the command")]
 fn describe(
@@ -88,6 +101,7 @@ fn check_teacher(folder: &RunFolder, now: &Manifest) -> Result<(), DistillError>
 fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
     let Run {
         manifest,
+        selection,
         folder,
         teacher,
         device,
@@ -96,15 +110,7 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
     } = run;
     let plan = &manifest.plan;
     events.emit(started(run));
-    let Some(data) = data::build(
-        plan,
-        &teacher.model,
-        &teacher.tokenizer,
-        folder.path(),
-        events,
-        stop,
-    )?
-    else {
+    let Some(data) = data(run, events)? else {
         events.emit(Event::RunInterrupted);
         return Ok(SweepOutcome::Interrupted);
     };
@@ -114,12 +120,32 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         eval: plan.eval.clone(),
         device,
     };
-    sweep::run_sweep(plan, folder, &mut workshop, events, stop)
+    sweep::run_sweep(plan, selection, folder, &mut workshop, events, stop)
+}
+
+/// The data of the plan, made by one process and read by the others; `None` if it was stopped.
+fn data(run: &Run, events: &mut Tee) -> anyhow::Result<Option<Datasets>> {
+    let note = || {
+        let text = "another process prepares the data: waiting for it".into();
+        events.emit(Event::Note { text });
+    };
+    let Some(_lock) = run.folder.lock_data(run.stop, note)? else {
+        return Ok(None);
+    };
+    data::build(
+        &run.manifest.plan,
+        &run.teacher.model,
+        &run.teacher.tokenizer,
+        run.folder.path(),
+        events,
+        run.stop,
+    )
 }
 
 /// A sweep about to run.
 struct Run<'a> {
     manifest: &'a Manifest,
+    selection: &'a Selection,
     folder: &'a RunFolder,
     teacher: &'a Teacher<InnerBackend>,
     device: &'a Device,
@@ -129,7 +155,8 @@ struct Run<'a> {
 
 fn started(run: &Run) -> Event {
     let plan = &run.manifest.plan;
-    let stages = plan.stages().map(|stage| {
+    let part = run.selection.part(plan);
+    let stages = part.stages().map(|stage| {
         (
             stage.arm.clone(),
             stage.attention_ratio,
@@ -154,16 +181,28 @@ fn started(run: &Run) -> Event {
     clippy::print_stderr,
     reason = "the result of the command"
 )]
-fn finish(outcome: SweepOutcome, folder: &RunFolder) -> anyhow::Result<Outcome> {
-    let path = folder.path().display();
+fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
+    let path = run.folder.path().display();
+    let arms: String = run
+        .selection
+        .names()
+        .iter()
+        .map(|name| format!(" --arm {name}"))
+        .collect();
     match outcome {
         SweepOutcome::Finished(rows) => {
             println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND);
             eprintln!("report, checkpoints and log are in `{path}`");
+            let (done, all) = run.folder.state()?.count(&run.manifest.plan);
+            if done < all {
+                eprintln!(
+                    "{done} of {all} stages of the plan are finished; `distill report {path}` joins the arms"
+                );
+            }
             Ok(Outcome::Done)
         }
         SweepOutcome::Interrupted => {
-            eprintln!("interrupted; continue with `distill sweep --resume {path}`");
+            eprintln!("interrupted; continue with `distill sweep --resume {path}{arms}`");
             Ok(Outcome::Interrupted)
         }
     }

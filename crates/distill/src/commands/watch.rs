@@ -16,7 +16,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// [`DistillError::NotARun`](crate::DistillError::NotARun) for another folder, or an unreadable log.
 pub fn run(args: WatchArgs) -> anyhow::Result<Outcome> {
     RunFolder::manifest(&args.run)?;
-    let mut reader = LogReader::open(&args.run)?;
+    let mut reader = LogReader::open(&args.run, &args.arms)?;
     if !args.no_tui && std::io::stdout().is_terminal() && std::io::stdin().is_terminal() {
         // A finished run stays on the screen until the user leaves.
         dashboard::show(|| Ok(Some(reader.poll()?)), |_| true, true)?;

@@ -231,4 +231,9 @@ impl StagePlan {
             crate::dashboard::percent(self.attention_ratio)
         )
     }
+
+    /// Folder of the stage's checkpoint, relative to the run folder: `checkpoints/chain/12.5-sft`.
+    pub fn checkpoint(&self) -> String {
+        format!("checkpoints/{}", self.path())
+    }
 }

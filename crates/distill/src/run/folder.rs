@@ -2,26 +2,31 @@
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::{Manifest, RunState};
+use super::{Manifest, RunState, StopFlag};
 use crate::checkpoint::write_atomically;
 use crate::error::DistillError;
 
-/// A run folder held by this process; the lock goes with the process, however it ends.
+/// A run folder held by this process, whole or for some arms; the locks go with the process, however it ends.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    _lock: File,
+    _locks: Vec<File>,
 }
 
+/// Time between two attempts to get a lock that is waited for.
+const POLL: Duration = Duration::from_millis(200);
+
 impl RunFolder {
-    /// Makes a folder for a new run: `out`, or the first free `runs/NAME-N`.
+    /// Makes a folder for a new run: `out`, or the first free `runs/NAME-N`. With names of `arms` it is held for those
+    /// alone, so that other processes can hold others.
     ///
     /// # Errors
     /// [`DistillError::RunExists`] if `out` holds anything, [`DistillError::Io`] if it cannot be made.
-    pub fn create(out: Option<&Path>, name: &str) -> Result<Self, DistillError> {
+    pub fn create(out: Option<&Path>, name: &str, arms: &[String]) -> Result<Self, DistillError> {
         let path = match out {
             Some(out) => {
                 make_dir_all(out)?;
@@ -37,22 +42,25 @@ impl RunFolder {
             }
             None => first_free(Path::new("runs"), name)?,
         };
-        let lock = lock(&path)?;
-        Ok(Self { path, _lock: lock })
+        let locks = lock(&path, arms)?;
+        Ok(Self {
+            path,
+            _locks: locks,
+        })
     }
 
-    /// Opens the folder of an earlier run.
+    /// Opens the folder of an earlier run, whole or for some arms.
     ///
     /// # Errors
     /// [`DistillError::NotARun`] without a manifest, [`DistillError::RunLocked`] while another process writes it.
-    pub fn open(path: &Path) -> Result<Self, DistillError> {
+    pub fn open(path: &Path, arms: &[String]) -> Result<Self, DistillError> {
         if !path.join(Manifest::FILE).is_file() {
             return Err(DistillError::NotARun { path: path.into() });
         }
-        let lock = lock(path)?;
+        let locks = lock(path, arms)?;
         Ok(Self {
             path: path.into(),
-            _lock: lock,
+            _locks: locks,
         })
     }
 
@@ -81,12 +89,20 @@ impl RunFolder {
         self.write_json(Manifest::FILE, manifest)
     }
 
-    /// What is finished; empty for a run that finished nothing.
+    /// What is finished, by any process.
     ///
     /// # Errors
     /// [`DistillError::Io`] or [`DistillError::Malformed`].
     pub fn state(&self) -> Result<RunState, DistillError> {
-        let file = self.path.join(RunState::FILE);
+        Self::state_of(&self.path)
+    }
+
+    /// What is finished in a run folder, nothing if none is there; needs no lock.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] or [`DistillError::Malformed`].
+    pub fn state_of(path: &Path) -> Result<RunState, DistillError> {
+        let file = path.join(RunState::FILE);
         if file.is_file() {
             read_json(&file)
         } else {
@@ -94,12 +110,53 @@ impl RunFolder {
         }
     }
 
-    /// Records what is finished.
+    /// Changes what is recorded as finished, and returns it with what other processes have recorded meanwhile; none of
+    /// them reads or writes it until `change` returns.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] or [`DistillError::Malformed`], or what `change` says.
+    pub fn update_state(
+        &self,
+        change: impl FnOnce(&mut RunState) -> Result<(), DistillError>,
+    ) -> Result<RunState, DistillError> {
+        let path = self.path.join("locks/state");
+        let file = lock_file(&path)?;
+        file.lock().map_err(|source| DistillError::Io {
+            action: "lock",
+            path,
+            source,
+        })?;
+        let before = self.state()?;
+        let mut state = before.clone();
+        change(&mut state)?;
+        if state != before {
+            self.write_json(RunState::FILE, &state)?;
+        }
+        Ok(state)
+    }
+
+    /// Waits until no other process prepares the data of this run; `None` if `stop` was set meanwhile. `is_waiting` is
+    /// called if it has to wait.
     ///
     /// # Errors
     /// [`DistillError::Io`].
-    pub fn write_state(&self, state: &RunState) -> Result<(), DistillError> {
-        self.write_json(RunState::FILE, state)
+    pub fn lock_data(
+        &self,
+        stop: &StopFlag,
+        is_waiting: impl FnOnce(),
+    ) -> Result<Option<File>, DistillError> {
+        let file = lock_file(&self.path.join("locks/data"))?;
+        if file.try_lock().is_ok() {
+            return Ok(Some(file));
+        }
+        is_waiting();
+        while !stop.is_set() {
+            if file.try_lock().is_ok() {
+                return Ok(Some(file));
+            }
+            std::thread::sleep(POLL);
+        }
+        Ok(None)
     }
 
     /// Writes a value as indented JSON.
@@ -158,33 +215,55 @@ fn first_free(parent: &Path, name: &str) -> Result<PathBuf, DistillError> {
     unreachable!("one of all numbers is free")
 }
 
-fn lock(folder: &Path) -> Result<File, DistillError> {
-    let path = folder.join("lock");
-    let io = |source| DistillError::Io {
-        action: "create",
-        path: path.clone(),
-        source,
+/// Holds a folder for this process alone, or some arms of it.
+fn lock(folder: &Path, arms: &[String]) -> Result<Vec<File>, DistillError> {
+    let hold = |path: PathBuf, is_shared: bool| {
+        let mut file = lock_file(&path)?;
+        let io = |source| DistillError::Io {
+            action: "write",
+            path: path.clone(),
+            source,
+        };
+        let held = match is_shared {
+            true => file.try_lock_shared(),
+            false => file.try_lock(),
+        };
+        if held.is_err() {
+            let mut pid = String::new();
+            file.read_to_string(&mut pid).map_err(io)?;
+            return Err(DistillError::RunLocked {
+                path: folder.into(),
+                pid: pid.trim().into(),
+            });
+        }
+        file.set_len(0)
+            .and_then(|()| file.seek(SeekFrom::Start(0)))
+            .map_err(io)?;
+        writeln!(file, "{}", std::process::id()).map_err(io)?;
+        Ok(file)
     };
-    let mut file = File::options()
+    let mut locks = vec![hold(folder.join("lock"), !arms.is_empty())?];
+    for arm in arms {
+        locks.push(hold(folder.join("locks").join(arm), false)?);
+    }
+    Ok(locks)
+}
+
+fn lock_file(path: &Path) -> Result<File, DistillError> {
+    if let Some(parent) = path.parent() {
+        make_dir_all(parent)?;
+    }
+    File::options()
         .create(true)
         .truncate(false)
         .read(true)
         .write(true)
-        .open(&path)
-        .map_err(io)?;
-    if file.try_lock().is_err() {
-        let mut pid = String::new();
-        file.read_to_string(&mut pid).map_err(io)?;
-        return Err(DistillError::RunLocked {
-            path: folder.into(),
-            pid: pid.trim().into(),
-        });
-    }
-    file.set_len(0)
-        .and_then(|()| file.seek(SeekFrom::Start(0)))
-        .map_err(io)?;
-    writeln!(file, "{}", std::process::id()).map_err(io)?;
-    Ok(file)
+        .open(path)
+        .map_err(|source| DistillError::Io {
+            action: "create",
+            path: path.into(),
+            source,
+        })
 }
 
 #[cfg(test)]
@@ -195,25 +274,75 @@ mod tests {
     fn a_folder_is_held_by_one_and_freed_with_it() {
         let dir = tempfile::tempdir().unwrap();
         let run = dir.path().join("run");
-        let folder = RunFolder::create(Some(&run), "x").unwrap();
+        let folder = RunFolder::create(Some(&run), "x", &[]).unwrap();
         std::fs::write(run.join(Manifest::FILE), "{}").unwrap();
-        let error = RunFolder::open(&run).unwrap_err();
+        let error = RunFolder::open(&run, &[]).unwrap_err();
         assert!(
             matches!(&error, DistillError::RunLocked { pid, .. } if *pid == std::process::id().to_string())
         );
         drop(folder);
-        RunFolder::open(&run).unwrap();
+        RunFolder::open(&run, &[]).unwrap();
         assert!(matches!(
-            RunFolder::create(Some(&run), "x"),
+            RunFolder::create(Some(&run), "x", &[]),
             Err(DistillError::RunExists { .. })
         ));
         assert!(matches!(
-            RunFolder::open(dir.path()),
+            RunFolder::open(dir.path(), &[]),
             Err(DistillError::NotARun { .. })
         ));
         assert!(matches!(
             RunFolder::manifest(&run),
             Err(DistillError::Malformed { .. })
         ));
+    }
+
+    #[test]
+    fn arms_are_held_one_by_one_and_record_into_one_state() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let arms = |names: &[&str]| names.iter().map(|name| (*name).into()).collect::<Vec<_>>();
+        let first = RunFolder::create(Some(&run), "x", &arms(&["chain-50"])).unwrap();
+        std::fs::write(run.join(Manifest::FILE), "{}").unwrap();
+        let second = RunFolder::open(&run, &arms(&["chain-25"])).unwrap();
+        for taken in [arms(&["chain-50"]), arms(&["chain-0", "chain-25"]), vec![]] {
+            let error = RunFolder::open(&run, &taken).unwrap_err();
+            assert!(
+                matches!(error, DistillError::RunLocked { .. }),
+                "{taken:?}: {error}"
+            );
+        }
+        // Threads in place of processes: each has its own handle on the lock.
+        let finish = |folder: &RunFolder, arm: &str| {
+            for index in 0..20 {
+                let done = super::super::FinishedStage {
+                    arm: arm.into(),
+                    attention_ratio: f64::from(index),
+                    stage: crate::recipe::StageKind::Sft,
+                    checkpoint: String::new(),
+                    sha256: String::new(),
+                    scores: super::super::Scores {
+                        perplexity: 2.0,
+                        tasks: Vec::new(),
+                        tokens_per_s: None,
+                        state_bytes: 1,
+                        attn_layers: 1,
+                    },
+                };
+                let push = |state: &mut RunState| {
+                    state.finished.push(done);
+                    Ok(())
+                };
+                folder.update_state(push).unwrap();
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| finish(&first, "a"));
+            scope.spawn(|| finish(&second, "b"));
+        });
+        let finished = first.state().unwrap().finished;
+        let count = |arm| finished.iter().filter(|done| done.arm == arm).count();
+        assert_eq!((count("a"), count("b")), (20, 20));
+        drop((first, second));
+        RunFolder::open(&run, &[]).unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! `events.jsonl`: one JSON object a line, appended and never rewritten.
+//! `events.jsonl`: one JSON object a line, appended and never rewritten. A process that runs some arms has its own.
 use std::fs::File;
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,21 @@ impl EventLog {
     /// File name in the run folder.
     pub const FILE: &'static str = "events.jsonl";
 
-    /// Opens the log of a run folder for appending. A torn last line of an earlier process is ended first, so that it
+    /// File name of the log of a process that runs these arms alone: `events-50+25.jsonl`; [`EventLog::FILE`] for none.
+    pub fn file(arms: &[String]) -> String {
+        if arms.is_empty() {
+            return Self::FILE.into();
+        }
+        format!("events-{}.jsonl", arms.join("+").replace('/', "-"))
+    }
+
+    /// Opens the log of a run folder, or of some of its arms, for appending. A torn last line of an earlier process is ended first, so that it
     /// cannot swallow the next event.
     ///
     /// # Errors
     /// [`DistillError::Io`].
-    pub fn open(run_dir: &Path) -> Result<Self, DistillError> {
-        let path = run_dir.join(Self::FILE);
+    pub fn open(run_dir: &Path, arms: &[String]) -> Result<Self, DistillError> {
+        let path = run_dir.join(Self::file(arms));
         let io = |source| DistillError::Io {
             action: "open",
             path: path.clone(),

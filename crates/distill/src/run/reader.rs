@@ -17,12 +17,12 @@ pub struct LogReader {
 }
 
 impl LogReader {
-    /// Opens the log of a run folder.
+    /// Opens the log of a run folder, or of some of its arms.
     ///
     /// # Errors
     /// [`DistillError::Io`] if there is none.
-    pub fn open(run_dir: &Path) -> Result<Self, DistillError> {
-        let path = run_dir.join(EventLog::FILE);
+    pub fn open(run_dir: &Path, arms: &[String]) -> Result<Self, DistillError> {
+        let path = run_dir.join(EventLog::file(arms));
         let file = File::open(&path).map_err(|source| DistillError::Io {
             action: "read",
             path: path.clone(),
@@ -86,7 +86,7 @@ mod tests {
         let mut seen = 0;
         let mut watcher = |_: &TimedEvent| seen += 1;
         let mut sink = Tee::new(
-            EventLog::open(dir.path()).unwrap(),
+            EventLog::open(dir.path(), &[]).unwrap(),
             StopFlag::new(),
             &mut watcher,
         );
@@ -99,12 +99,12 @@ mod tests {
             .unwrap();
         file.write_all(b"{\"time_ms\":1,\"event\":\"no").unwrap();
 
-        let mut reader = LogReader::open(dir.path()).unwrap();
+        let mut reader = LogReader::open(dir.path(), &[]).unwrap();
         assert_eq!(reader.poll().unwrap().len(), 1);
 
         let mut watcher = |_: &TimedEvent| {};
         Tee::new(
-            EventLog::open(dir.path()).unwrap(),
+            EventLog::open(dir.path(), &[]).unwrap(),
             StopFlag::new(),
             &mut watcher,
         )

@@ -1,7 +1,7 @@
 //! `state.json`: what is finished, rewritten whole after each stage.
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::StageKind;
+use crate::recipe::{Plan, StageKind, StagePlan};
 
 /// What was measured of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -50,6 +50,15 @@ pub struct RunState {
 impl RunState {
     /// File name in the run folder.
     pub const FILE: &'static str = "state.json";
+
+    /// Stages of a plan that are finished, and all of them.
+    pub fn count(&self, plan: &Plan) -> (usize, usize) {
+        let is_done = |stage: &&StagePlan| {
+            self.find(&stage.arm, stage.attention_ratio, stage.kind)
+                .is_some()
+        };
+        (plan.stages().filter(is_done).count(), plan.stages().count())
+    }
 
     /// The record of a stage, if it is finished.
     pub fn find(

@@ -77,10 +77,6 @@ pub fn check_ratios(plan: &Plan, n_layers: usize) -> Result<(), DistillError> {
 impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     type Model = HybridModel<B>;
 
-    fn teacher_size(&self) -> ModelSize {
-        model_size(self.teacher.model.config())
-    }
-
     fn init_sha256(&self) -> String {
         self.teacher.sha256.clone()
     }

@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use super::report::{SweepRow, rows};
+use super::selection::{Selection, finished_parent};
 use super::{Training, Workshop};
 use crate::checkpoint;
 use crate::error::DistillError;
@@ -12,13 +13,13 @@ use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, S
 /// How a sweep ended when nothing failed.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SweepOutcome {
-    /// Every stage is done; the final table.
+    /// Every selected stage is done; the table of what the run folder holds.
     Finished(Vec<SweepRow>),
     /// Stopped by the user; finished stages are on disk.
     Interrupted,
 }
 
-/// Runs every stage of the plan that the run folder does not hold yet.
+/// Runs every selected stage of the plan that the run folder does not hold yet.
 ///
 /// The main arm is a chain: a ratio starts from the model that the ratio before left after its last stage but DPO
 /// (method, section 4.1), all tensors carried forward. Each ratio of a control arm starts from the init model.
@@ -27,6 +28,7 @@ pub enum SweepOutcome {
 /// Whatever a stage, a measure or the disk says; finished stages stay.
 pub fn run_sweep<W: Workshop>(
     plan: &Plan,
+    selection: &Selection,
     folder: &RunFolder,
     workshop: &mut W,
     events: &mut Tee,
@@ -34,6 +36,7 @@ pub fn run_sweep<W: Workshop>(
 ) -> anyhow::Result<SweepOutcome> {
     let mut sweep = Sweep {
         plan,
+        selection,
         folder,
         workshop,
         events,
@@ -46,12 +49,15 @@ pub fn run_sweep<W: Workshop>(
         sweep.events.emit(Event::RunInterrupted);
         return Ok(SweepOutcome::Interrupted);
     }
-    let rows = rows(plan, &sweep.state, sweep.workshop.teacher_size().n_layers);
-    folder.write_json("report.json", &rows)?;
-    checkpoint::write_atomically(
-        &folder.path().join("report.md"),
-        super::markdown_report(plan, &rows).as_bytes(),
-    )?;
+    let mut table = Vec::new();
+    // While no other process records anything, so that the last report has everything.
+    folder.update_state(|state| {
+        table = rows(plan, state);
+        folder.write_json("report.json", &table)?;
+        let page = super::markdown_report(plan, &table);
+        checkpoint::write_atomically(&folder.path().join("report.md"), page.as_bytes())
+    })?;
+    let rows = table;
     events.emit(Event::RunFinished { rows: rows.clone() });
     events.check()?;
     Ok(SweepOutcome::Finished(rows))
@@ -81,6 +87,7 @@ enum Student<M> {
 
 struct Sweep<'a, 'b, W> {
     plan: &'a Plan,
+    selection: &'a Selection,
     folder: &'a RunFolder,
     workshop: &'a mut W,
     events: &'a mut Tee<'b>,
@@ -98,29 +105,59 @@ impl<W: Workshop> Sweep<'_, '_, W> {
                 place: Place::Init,
                 sha256: self.workshop.init_sha256(),
             };
-            let mut base = init.clone();
-            for rung in &arm.rungs {
-                let from = if arm.is_chained { base } else { init.clone() };
-                match self.rung(arm, rung, from)? {
-                    Some(next) => base = next,
-                    None => return Ok(false),
+            let mut base = None;
+            for (index, rung) in arm.rungs.iter().enumerate() {
+                let carried = base.take();
+                if !self.selection.has(arm, rung) {
+                    continue;
                 }
+                let from = match carried {
+                    Some(carried) => carried,
+                    None if index > 0 && arm.is_chained => self.parent(arm, index, &init)?,
+                    None => init.clone(),
+                };
+                let next = self.rung(arm, rung, from)?;
+                if next.is_none() {
+                    return Ok(false);
+                }
+                base = next.filter(|_| arm.is_chained);
             }
         }
         Ok(true)
     }
 
-    fn measure_teacher(&mut self) -> anyhow::Result<()> {
-        let scores = match self.state.teacher.clone() {
-            Some(scores) => scores,
-            None => {
-                let scores = self.workshop.measure_teacher()?;
-                self.state.teacher = Some(scores.clone());
-                self.folder.write_state(&self.state)?;
-                scores
-            }
+    /// What a ratio starts from when another process made the one before.
+    fn parent(
+        &mut self,
+        arm: &ArmPlan,
+        index: usize,
+        init: &Source<W::Model>,
+    ) -> anyhow::Result<Source<W::Model>> {
+        self.state = self.folder.state()?;
+        let run = self.folder.path();
+        let Some(done) = finished_parent(self.plan, arm, index, &self.state, run)?.cloned() else {
+            return Ok(init.clone());
         };
-        self.evaluated("teacher", 1.0, None, &scores);
+        let path = run.join(&done.checkpoint);
+        self.check_saved(&done, &path)?;
+        Ok(Source {
+            place: Place::Saved(path),
+            sha256: done.sha256,
+        })
+    }
+
+    fn measure_teacher(&mut self) -> anyhow::Result<()> {
+        if self.state.teacher.is_none() {
+            let scores = self.workshop.measure_teacher()?;
+            // The first process to measure it speaks for all.
+            self.state = self.folder.update_state(|state| {
+                state.teacher.get_or_insert(scores);
+                Ok(())
+            })?;
+        }
+        if let Some(scores) = self.state.teacher.clone() {
+            self.evaluated("teacher", 1.0, None, &scores);
+        }
         Ok(self.events.check()?)
     }
 
@@ -160,7 +197,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         student: Student<W::Model>,
         is_last: bool,
     ) -> anyhow::Result<Option<Source<W::Model>>> {
-        let name = checkpoint_name(stage);
+        let name = stage.checkpoint();
         let path = self.folder.path().join(&name);
         let done = self
             .state
@@ -218,15 +255,18 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         };
         let scores = self.workshop.measure(&model, is_last)?;
         let sha256 = self.workshop.save(&model, stage, &parent_sha256, &path)?;
-        self.state.finished.push(FinishedStage {
+        let done = FinishedStage {
             arm: stage.arm.clone(),
             attention_ratio: stage.attention_ratio,
             stage: stage.kind,
             checkpoint: name.clone(),
             sha256: sha256.clone(),
             scores: scores.clone(),
-        });
-        self.folder.write_state(&self.state)?;
+        };
+        self.state = self.folder.update_state(|state| {
+            state.finished.push(done);
+            Ok(())
+        })?;
         checkpoint::remove_steps(&path)?;
         self.evaluated(&stage.arm, stage.attention_ratio, Some(stage.kind), &scores);
         let wall_ms = u64::try_from(started.elapsed().as_millis())
@@ -297,11 +337,6 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             tokens_per_s: scores.tokens_per_s,
         });
     }
-}
-
-/// Folder of a stage's checkpoint, relative to the run folder: `checkpoints/chain/12.5-sft`.
-fn checkpoint_name(stage: &StagePlan) -> String {
-    format!("checkpoints/{}", stage.path())
 }
 
 #[cfg(test)]

@@ -48,7 +48,12 @@ pub struct SweepRow {
 }
 
 /// The rows of a run: teacher, main arm, controls. Ratios that were not finished are left out.
-pub(super) fn rows(plan: &Plan, state: &RunState, n_layers: usize) -> Vec<SweepRow> {
+pub fn rows(plan: &Plan, state: &RunState) -> Vec<SweepRow> {
+    // The teacher keeps attention in every layer, and is measured before anything else.
+    let n_layers = state
+        .teacher
+        .as_ref()
+        .map_or(0, |scores| scores.attn_layers);
     let teacher = state.teacher.as_ref().map(|scores| SweepRow {
         kind: RowKind::Teacher,
         arm: "teacher".into(),

@@ -2,7 +2,7 @@
 use std::path::Path;
 
 use crate::recipe::{ArmPlan, Plan, StagePlan};
-use crate::run::{EventSink, ModelSize, Scores, StopFlag};
+use crate::run::{EventSink, Scores, StopFlag};
 
 /// A stage about to be run.
 pub struct Training<'a> {
@@ -26,9 +26,6 @@ pub struct Training<'a> {
 pub trait Workshop {
     /// A model that can be trained; cloning shares its weights.
     type Model: Clone;
-
-    /// Size of the teacher.
-    fn teacher_size(&self) -> ModelSize;
 
     /// Hash of the weights of [`Workshop::init_model`].
     fn init_sha256(&self) -> String;

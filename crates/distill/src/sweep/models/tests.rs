@@ -11,7 +11,7 @@ use super::*;
 use crate::data::PreferenceExample;
 use crate::recipe::Recipe;
 use crate::run::{Event, EventLog, Manifest, RunFolder, StopFlag, Tee, TimedEvent};
-use crate::sweep::{SweepOutcome, SweepRow, run_sweep};
+use crate::sweep::{Selection, SweepOutcome, SweepRow, run_sweep};
 use crate::testing::{chat_tokenizer, examples, llama};
 
 const RECIPE: &str = r#"
@@ -93,9 +93,9 @@ impl Setup {
     fn folder(&self, name: &str) -> RunFolder {
         let path = self.path(name);
         if path.join(Manifest::FILE).exists() {
-            return RunFolder::open(&path).unwrap();
+            return RunFolder::open(&path, &[]).unwrap();
         }
-        let folder = RunFolder::create(Some(&path), "tiny").unwrap();
+        let folder = RunFolder::create(Some(&path), "tiny", &[]).unwrap();
         let manifest = Manifest::new(self.plan.clone(), self.teacher.sha256.clone());
         folder.write_manifest(&manifest).unwrap();
         folder
@@ -116,7 +116,7 @@ impl Setup {
                 at_step(steps(events).len(), &stop);
             }
         };
-        let log = EventLog::open(folder.path()).unwrap();
+        let log = EventLog::open(folder.path(), &[]).unwrap();
         let mut tee = Tee::new(log, stop.clone(), &mut watcher);
         let mut workshop = ModelWorkshop {
             teacher: &self.teacher,
@@ -124,7 +124,8 @@ impl Setup {
             eval: self.plan.eval.clone(),
             device: &Default::default(),
         };
-        run_sweep(&self.plan, &folder, &mut workshop, &mut tee, &stop).unwrap()
+        let all = Selection::default();
+        run_sweep(&self.plan, &all, &folder, &mut workshop, &mut tee, &stop).unwrap()
     }
 
     /// Every file of the finished checkpoints.

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::dashboard::percent;
 use crate::recipe::Recipe;
-use crate::run::{EventLog, ModelSize, TimedEvent};
+use crate::run::{EventLog, TimedEvent};
 
 /// A model is the list of what was done to it.
 type Words = Vec<String>;
@@ -19,13 +19,6 @@ struct Fake {
 
 impl Workshop for Fake {
     type Model = Words;
-
-    fn teacher_size(&self) -> ModelSize {
-        ModelSize {
-            n_layers: 8,
-            parameters: 1000,
-        }
-    }
 
     fn init_sha256(&self) -> String {
         "init's".into()
@@ -125,21 +118,31 @@ fn plan() -> Plan {
 }
 
 fn run(folder: &RunFolder, fake: &mut Fake) -> (anyhow::Result<SweepOutcome>, Vec<Event>) {
+    run_arms(folder, fake, &[])
+}
+
+fn run_arms(
+    folder: &RunFolder,
+    fake: &mut Fake,
+    names: &[&str],
+) -> (anyhow::Result<SweepOutcome>, Vec<Event>) {
+    let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
+    let selection = Selection::of(&plan(), &names).unwrap();
     let mut events = Vec::new();
     let mut watcher = |event: &TimedEvent| events.push(event.event.clone());
     let stop = StopFlag::new();
     let mut tee = Tee::new(
-        EventLog::open(folder.path()).unwrap(),
+        EventLog::open(folder.path(), &[]).unwrap(),
         stop.clone(),
         &mut watcher,
     );
-    let outcome = run_sweep(&plan(), folder, fake, &mut tee, &stop);
+    let outcome = run_sweep(&plan(), &selection, folder, fake, &mut tee, &stop);
     (outcome, events)
 }
 
 fn fresh() -> (tempfile::TempDir, RunFolder) {
     let dir = tempfile::tempdir().unwrap();
-    let folder = RunFolder::create(Some(&dir.path().join("run")), "fake").unwrap();
+    let folder = RunFolder::create(Some(&dir.path().join("run")), "fake", &[]).unwrap();
     (dir, folder)
 }
 
@@ -278,4 +281,53 @@ fn failure_keeps_finished_stages() {
     assert_eq!(outcome.unwrap_err().to_string(), "loss is not finite");
     assert_eq!(folder.state().unwrap().finished.len(), 2);
     assert!(!folder.path().join("report.json").exists());
+}
+
+#[test]
+fn arms_one_by_one_make_the_same_table() {
+    let (_dir, whole) = fresh();
+    let mut fake = Fake::default();
+    let SweepOutcome::Finished(expected) = run(&whole, &mut fake).0.unwrap() else {
+        panic!("nobody stopped it")
+    };
+    let (_dir, folder) = fresh();
+    let mut trained = Vec::new();
+    let mut last = None;
+    for names in [
+        &["control-random-mixer/0"][..],
+        &["50"],
+        &["control-random-mixer"],
+        &["25", "50"],
+    ] {
+        let mut fake = Fake::default();
+        last = Some(run_arms(&folder, &mut fake, names).0.unwrap());
+        trained.extend(fake.trained);
+    }
+    assert_eq!(last, Some(SweepOutcome::Finished(expected)));
+    trained.sort();
+    fake.trained.sort();
+    assert_eq!(trained, fake.trained, "nothing twice, nothing left out");
+}
+
+#[test]
+fn an_arm_without_its_parent_is_refused() {
+    let (_dir, folder) = fresh();
+    let error = run_arms(&folder, &mut Fake::default(), &["25"])
+        .0
+        .unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("arm `25` starts from `checkpoints/chain/50-sft`"),
+        "{text}"
+    );
+    let hint = error.downcast_ref::<DistillError>().unwrap().hint();
+    assert!(hint.unwrap().contains("--arm 50"));
+
+    let error = Selection::of(&plan(), &["75".into()]).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("`50`, `25`, `control-random-mixer`,"),
+        "{error}"
+    );
 }
