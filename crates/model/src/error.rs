@@ -68,6 +68,14 @@ pub enum ModelError {
         /// What is wrong with it
         problem: String,
     },
+    /// The documents of a packed batch are described wrongly.
+    #[error("documents of row {row}: {problem}")]
+    Documents {
+        /// Row of the batch
+        row: usize,
+        /// What is wrong with it
+        problem: String,
+    },
     /// A configuration says something impossible or unsupported.
     #[error("{origin}: `{field}` is {found}, expected {expected}")]
     Config {

@@ -8,8 +8,9 @@ use kernels::SsmBackend;
 use crate::cache::Cache;
 use crate::config::HybridConfig;
 use crate::convert::init::random_value;
+use crate::documents::Documents;
 use crate::layer::Block;
-use crate::mixer::AttentionContext;
+use crate::mixer::{AttentionContext, PassContext};
 use crate::params::{assign, lazy, lazy_linear, lazy_norm, project};
 use crate::rope::{Rotary, frequencies};
 
@@ -95,7 +96,32 @@ impl<B: SsmBackend> HybridModel<B> {
 
     /// The residual stream after the final norm, `[batch, seq, d_model]`.
     pub fn hidden(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        self.norm.forward(self.run(tokens, None, |_| ()))
+        self.hidden_packed(tokens, None)
+    }
+
+    /// As [`forward`](Self::forward) for rows of several documents, each as if it ran alone.
+    ///
+    /// # Panics
+    /// As [`hidden_packed`](Self::hidden_packed).
+    pub fn forward_packed(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        documents: &Documents<B>,
+    ) -> Tensor<B, 3> {
+        self.logits(self.hidden_packed(tokens, Some(documents)))
+    }
+
+    /// As [`hidden`](Self::hidden); each of `documents`, where there are any, as if it ran alone.
+    ///
+    /// # Panics
+    /// If `documents` are not of the shape of `tokens`.
+    pub fn hidden_packed(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        documents: Option<&Documents<B>>,
+    ) -> Tensor<B, 3> {
+        let context = self.context(&tokens, documents);
+        self.norm.forward(self.run(tokens, &context, None, |_| ()))
     }
 
     /// Logits `[batch, seq, vocab]` of a residual stream after the final norm.
@@ -113,7 +139,8 @@ impl<B: SsmBackend> HybridModel<B> {
     /// The residual stream after each block, before the final norm, and the logits.
     pub fn hidden_states(&self, tokens: Tensor<B, 2, Int>) -> (Vec<Tensor<B, 3>>, Tensor<B, 3>) {
         let mut states = Vec::with_capacity(self.layers.len());
-        let last = self.run(tokens, None, |x| states.push(x.clone()));
+        let context = self.context(&tokens, None);
+        let last = self.run(tokens, &context, None, |x| states.push(x.clone()));
         let logits = self.logits(self.norm.forward(last));
         (states, logits)
     }
@@ -132,7 +159,15 @@ impl<B: SsmBackend> HybridModel<B> {
     /// As [`hidden`](Self::hidden) for tokens that continue those in `cache`. Taking the logits of
     /// the last token alone saves memory on long prompts.
     pub fn hidden_cached(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
-        self.norm.forward(self.run(tokens, Some(cache), |_| ()))
+        let context = PassContext {
+            attention: self.has_attention().then(|| {
+                let rotary = cache.rotary(&self.frequencies, tokens.dims()[1], &tokens.device());
+                AttentionContext::new(rotary, Some(cache.len()), &tokens.device())
+            }),
+            reset: None,
+        };
+        self.norm
+            .forward(self.run(tokens, &context, Some(cache), |_| ()))
     }
 
     #[cfg(test)]
@@ -148,17 +183,17 @@ impl<B: SsmBackend> HybridModel<B> {
     fn run(
         &self,
         tokens: Tensor<B, 2, Int>,
+        context: &PassContext<B>,
         mut cache: Option<&mut Cache<B>>,
         mut after_block: impl FnMut(&Tensor<B, 3>),
     ) -> Tensor<B, 3> {
         let seq = tokens.dims()[1];
-        let context = self.attention_context(seq, cache.as_deref_mut(), &tokens.device());
         let mut x = self.embed_tokens.forward(tokens);
         for (layer_idx, block) in self.layers.iter().enumerate() {
             let layer_cache = cache
                 .as_deref_mut()
                 .map(|cache| &mut cache.layers[layer_idx]);
-            x = block.forward(x, context.as_ref(), layer_cache);
+            x = block.forward(x, context, layer_cache);
             after_block(&x);
         }
         if let Some(cache) = cache {
@@ -167,20 +202,30 @@ impl<B: SsmBackend> HybridModel<B> {
         x
     }
 
-    fn attention_context(
+    /// What the mixers share in a pass without a cache.
+    fn context(
         &self,
-        seq: usize,
-        cache: Option<&mut Cache<B>>,
-        device: &B::Device,
-    ) -> Option<AttentionContext<B>> {
-        if self.config.attn_layers.is_empty() {
-            return None;
+        tokens: &Tensor<B, 2, Int>,
+        documents: Option<&Documents<B>>,
+    ) -> PassContext<B> {
+        let [_, seq] = tokens.dims();
+        if let Some(documents) = documents {
+            assert_eq!(documents.dims(), tokens.dims(), "documents of other tokens");
         }
-        let past = cache.as_ref().map(|cache| cache.len());
-        let rotary = match cache {
-            Some(cache) => cache.rotary(&self.frequencies, seq, device),
-            None => Rotary::new(&self.frequencies, 0, seq, device),
+        let attention = || {
+            let rotary = Rotary::new(&self.frequencies, 0, seq, &tokens.device());
+            match documents {
+                Some(documents) => AttentionContext::packed(&rotary, documents),
+                None => AttentionContext::new(rotary, None, &tokens.device()),
+            }
         };
-        Some(AttentionContext::new(rotary, past, device))
+        PassContext {
+            attention: self.has_attention().then(attention),
+            reset: documents.map(Documents::resets),
+        }
+    }
+
+    fn has_attention(&self) -> bool {
+        !self.config.attn_layers.is_empty()
     }
 }

@@ -7,7 +7,7 @@ use kernels::SsmBackend;
 
 use crate::cache::LayerCache;
 use crate::config::HybridConfig;
-use crate::mixer::{AttentionContext, Mixer};
+use crate::mixer::{Mixer, PassContext};
 use crate::mlp::Mlp;
 use crate::params::lazy_norm;
 
@@ -37,7 +37,7 @@ impl<B: SsmBackend> Block<B> {
     pub(crate) fn forward(
         &self,
         x: Tensor<B, 3>,
-        context: Option<&AttentionContext<B>>,
+        context: &PassContext<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
         let normed = self.input_layernorm.forward(x.clone());
@@ -48,11 +48,7 @@ impl<B: SsmBackend> Block<B> {
 
     /// What the mixer alone adds to `x`.
     #[cfg(test)]
-    pub(crate) fn mixer_output(
-        &self,
-        x: Tensor<B, 3>,
-        context: Option<&AttentionContext<B>>,
-    ) -> Tensor<B, 3> {
+    pub(crate) fn mixer_output(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
         self.mixer
             .forward(self.input_layernorm.forward(x), context, None)
     }

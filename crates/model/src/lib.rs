@@ -6,6 +6,7 @@ mod chat_template;
 mod config;
 mod convert;
 pub mod decode;
+mod documents;
 mod error;
 mod hybrid;
 mod layer;
@@ -23,6 +24,7 @@ pub use config::{
 };
 pub use convert::{LayerPlan, Layout};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
+pub use documents::Documents;
 pub use error::ModelError;
 pub use hybrid::HybridModel;
 pub use load::load;

@@ -17,6 +17,15 @@ use kernels::SsmBackend;
 use crate::cache::LayerCache;
 use crate::config::{HybridConfig, MixerKind};
 
+/// What the mixers of one pass share.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct PassContext<B: Backend> {
+    /// There for every model with an attention layer
+    pub attention: Option<AttentionContext<B>>,
+    /// 1.0 where a document of a packed row starts, else 0.0, `[batch, seq]`
+    pub reset: Option<Tensor<B, 2>>,
+}
+
 /// The token mixer of a block.
 #[derive(Module, Debug)]
 #[expect(
@@ -46,15 +55,16 @@ impl<B: Backend> Mixer<B> {
 impl<B: SsmBackend> Mixer<B> {
     /// `h` (after the norm) and the result: `[batch, seq, d_model]`.
     ///
-    /// With a cache the tokens continue those it has seen. Attention needs its context.
+    /// With a cache the tokens continue those it has seen, and no document starts among them.
     pub(crate) fn forward(
         &self,
         h: Tensor<B, 3>,
-        context: Option<&AttentionContext<B>>,
+        context: &PassContext<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
         match (self, cache) {
             (Self::Attention(attention), cache) => {
+                let context = context.attention.as_ref();
                 let context = context.expect("built for every model with an attention layer");
                 let cache = cache.map(|cache| match cache {
                     LayerCache::Attention(cache) => cache,
@@ -68,8 +78,8 @@ impl<B: SsmBackend> Mixer<B> {
             (Self::Mamba2(mamba), Some(LayerCache::Mamba2(state))) => {
                 mamba.forward_cached(h, state)
             }
-            (Self::Mamba1(mamba), None) => mamba.forward(h),
-            (Self::Mamba2(mamba), None) => mamba.forward(h),
+            (Self::Mamba1(mamba), None) => mamba.forward(h, context.reset.clone()),
+            (Self::Mamba2(mamba), None) => mamba.forward(h, context.reset.clone()),
             _ => unreachable!("caches are made for the mixers of their model"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Tensor, TensorData, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::config::LlamaConfig;
 
@@ -27,12 +27,13 @@ pub(crate) fn frequencies(config: &LlamaConfig) -> Vec<f64> {
     frequencies
 }
 
-/// Cosine and signed sine of consecutive positions, for the rotation `x * cos + swap(x) * sin`
-/// where `swap` exchanges the halves of a head and the first half of `sin` is negated.
+/// Cosine and signed sine of positions, for the rotation `x * cos + swap(x) * sin`
+/// where `swap` exchanges the halves of a head and the first half of `sin` is negated. Rows of a batch share them, or each
+/// has its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotary<B: Backend> {
-    cos: Tensor<B, 2>, // [positions, head_dim]
-    sin: Tensor<B, 2>, // [positions, head_dim]
+    cos: Tensor<B, 3>, // [1 or batch, positions, head_dim]
+    sin: Tensor<B, 3>, // [1 or batch, positions, head_dim]
 }
 
 impl<B: Backend> Rotary<B> {
@@ -50,7 +51,7 @@ impl<B: Backend> Rotary<B> {
                 }
             }
         }
-        let shape = [count, head_dim];
+        let shape = [1, count, head_dim];
         Self {
             cos: Tensor::from_data(TensorData::new(cos, shape), device),
             sin: Tensor::from_data(TensorData::new(sin, shape), device),
@@ -58,14 +59,28 @@ impl<B: Backend> Rotary<B> {
     }
 
     pub(crate) fn positions(&self) -> usize {
-        self.cos.dims()[0]
+        self.cos.dims()[1]
+    }
+
+    /// Of the tokens at `positions`, `[batch, seq]`, from a table that starts at position 0.
+    pub(crate) fn at(&self, positions: Tensor<B, 2, Int>) -> Self {
+        let [batch, seq] = positions.dims();
+        let positions = positions.reshape([batch * seq]);
+        let pick = |table: &Tensor<B, 3>| {
+            let picked = table.clone().select(1, positions.clone());
+            picked.reshape([batch, seq, table.dims()[2]])
+        };
+        Self {
+            cos: pick(&self.cos),
+            sin: pick(&self.sin),
+        }
     }
 
     /// The part for positions `start..start + count`.
     pub(crate) fn narrow(&self, start: usize, count: usize) -> Self {
         Self {
-            cos: self.cos.clone().narrow(0, start, count),
-            sin: self.sin.clone().narrow(0, start, count),
+            cos: self.cos.clone().narrow(1, start, count),
+            sin: self.sin.clone().narrow(1, start, count),
         }
     }
 
@@ -77,9 +92,10 @@ impl<B: Backend> Rotary<B> {
         let second = x.clone().narrow(3, half, half);
         let swapped = Tensor::cat(vec![second, first], 3);
         // A row for each head and one row of angles: the broadcast that every backend does fast.
-        let rows = |x: Tensor<B, 4>| x.reshape([batch * heads, seq * width]);
-        let angles = |angles: &Tensor<B, 2>| angles.clone().reshape([1, seq * width]);
-        let turned = rows(x) * angles(&self.cos) + rows(swapped) * angles(&self.sin);
+        let [rows, ..] = self.cos.dims();
+        let by_row = |x: Tensor<B, 4>| x.reshape([rows, batch * heads / rows, seq * width]);
+        let angles = |angles: &Tensor<B, 3>| angles.clone().reshape([rows, 1, seq * width]);
+        let turned = by_row(x) * angles(&self.cos) + by_row(swapped) * angles(&self.sin);
         turned.reshape([batch, heads, seq, width])
     }
 }

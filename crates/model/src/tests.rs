@@ -8,3 +8,4 @@ mod laws;
 mod naive;
 mod naive_gradients;
 mod named;
+mod packing;

@@ -6,17 +6,18 @@ use burn::tensor::{Int, Tensor, activation::softmax, backend::Backend};
 
 use crate::cache::{KvCache, visible};
 use crate::config::LlamaConfig;
+use crate::documents::Documents;
 use crate::params::{lazy_linear, project};
 use crate::rope::Rotary;
 
-/// Added to the scores of later tokens: as good as minus infinity, and never a NaN.
+/// Added to the scores of tokens out of sight: as good as minus infinity, and never a NaN.
 const MASKED: f64 = -1e30;
 
-/// What all attention layers of one pass share: rotations and the causal mask.
+/// What all attention layers of one pass share: rotations and the mask.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionContext<B: Backend> {
     rotary: Rotary<B>,
-    bias: Option<Tensor<B, 2>>, // [1, seq * keys]
+    bias: Option<Tensor<B, 3>>, // [1 or batch, 1, seq * keys]
 }
 
 impl<B: Backend> AttentionContext<B> {
@@ -32,9 +33,20 @@ impl<B: Backend> AttentionContext<B> {
             let key = Tensor::<B, 1, Int>::arange(0..keys as i64, device);
             let query = query.reshape([seq, 1]).expand([seq, keys]);
             let is_later = key.reshape([1, keys]).expand([seq, keys]).greater(query);
-            is_later.float().mul_scalar(MASKED).reshape([1, seq * keys])
+            let bias = is_later.float().mul_scalar(MASKED);
+            bias.reshape([1, 1, seq * keys])
         });
         Self { rotary, bias }
+    }
+
+    /// For packed rows; `table` rotates positions from 0 on.
+    pub(crate) fn packed(table: &Rotary<B>, documents: &Documents<B>) -> Self {
+        let [batch, seq] = documents.dims();
+        let bias = documents.hidden_keys().mul_scalar(MASKED);
+        Self {
+            rotary: table.at(documents.positions()),
+            bias: Some(bias.reshape([batch, 1, seq * seq])),
+        }
     }
 }
 
@@ -95,9 +107,11 @@ impl<B: Backend> Attention<B> {
 
         let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
         if let Some(bias) = &context.bias {
-            // As rows of all queries and keys of a head, so that the mask is one row.
-            let rows = scores.reshape([batch * heads, seq * total]) + bias.clone();
-            scores = rows.reshape([batch, kv_heads, stacked[2], total]);
+            // All queries and keys of a head as one row, so that the mask is one row too.
+            let [rows, ..] = bias.dims();
+            let by_row = scores.reshape([rows, batch * heads / rows, seq * total]);
+            let masked = by_row + bias.clone();
+            scores = masked.reshape([batch, kv_heads, stacked[2], total]);
         }
         let weights = softmax(scores, 3);
         let mixed = weights.matmul(v).reshape([batch, heads, seq, width]);

@@ -30,19 +30,23 @@ impl<B: Backend> DepthwiseConv<B> {
 }
 
 impl<B: SsmBackend> DepthwiseConv<B> {
-    /// `x` and the result: `[batch, seq, channels]`; `window` is the raw inputs before `x`.
+    /// `x` and the result: `[batch, seq, channels]`; `window` is the raw inputs before `x`, `reset` as in [`PassContext`].
+    ///
+    /// [`PassContext`]: super::PassContext
     pub(super) fn forward(
         &self,
         x: Tensor<B, 3>,
         window: Option<Tensor<B, 3>>,
+        reset: Option<Tensor<B, 2>>,
     ) -> CausalConv1dOutput<B> {
         let inputs = CausalConv1dInputs {
             x,
             weight: self.weight.val(),
             bias: Some(self.bias.val()),
             initial_window: window,
-            reset: None,
+            reset,
         };
-        causal_conv1d(inputs, true).expect("channels and window follow from the configuration")
+        causal_conv1d(inputs, true)
+            .expect("channels and window follow from the configuration, resets from the tokens")
     }
 }

@@ -104,11 +104,11 @@ impl<B: Backend> Mamba1<B> {
 }
 
 impl<B: SsmBackend> Mamba1<B> {
-    /// `h` and the result: `[batch, seq, d_model]`.
-    pub(crate) fn forward(&self, h: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// `h` and the result: `[batch, seq, d_model]`; `reset` is 1.0 where a document starts, `[batch, seq]`.
+    pub(crate) fn forward(&self, h: Tensor<B, 3>, reset: Option<Tensor<B, 2>>) -> Tensor<B, 3> {
         let inputs = self.project_inputs(h);
-        let x = self.conv1d.forward(inputs.x.clone(), None).y;
-        self.output(self.scan(x, inputs, None).y)
+        let conv = self.conv1d.forward(inputs.x.clone(), None, reset.clone());
+        self.output(self.scan(conv.y, inputs, None, reset).y)
     }
 
     /// As [`forward`](Self::forward), continuing from `state` and updating it.
@@ -123,8 +123,8 @@ impl<B: SsmBackend> Mamba1<B> {
         let inputs = self.project_inputs(h);
         let conv = self
             .conv1d
-            .forward(inputs.x.clone(), Some(state.conv_window.clone()));
-        let scan = self.scan(conv.y, inputs, Some(state.ssm_state.clone()));
+            .forward(inputs.x.clone(), Some(state.conv_window.clone()), None);
+        let scan = self.scan(conv.y, inputs, Some(state.ssm_state.clone()), None);
         state.conv_window = conv.last_window;
         state.ssm_state = scan.last_state;
         self.output(scan.y)
@@ -135,6 +135,7 @@ impl<B: SsmBackend> Mamba1<B> {
         x: Tensor<B, 3>,
         inputs: Projected<B>,
         initial_state: Option<Tensor<B, 3>>,
+        reset: Option<Tensor<B, 2>>,
     ) -> SelectiveScanOutput<B> {
         let u = if self.repeat_before_conv {
             x
@@ -153,7 +154,7 @@ impl<B: SsmBackend> Mamba1<B> {
             z: Some(inputs.z),
             dt_bias: Some(self.dt_bias()),
             initial_state,
-            reset: None,
+            reset,
         };
         selective_scan(inputs, true).expect("shapes follow from the checked configuration")
     }

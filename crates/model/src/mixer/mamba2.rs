@@ -115,11 +115,11 @@ impl<B: Backend> Mamba2<B> {
 }
 
 impl<B: SsmBackend> Mamba2<B> {
-    /// `h` and the result: `[batch, seq, d_model]`.
-    pub(crate) fn forward(&self, h: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// `h` and the result: `[batch, seq, d_model]`; `reset` is 1.0 where a document starts, `[batch, seq]`.
+    pub(crate) fn forward(&self, h: Tensor<B, 3>, reset: Option<Tensor<B, 2>>) -> Tensor<B, 3> {
         let (z, xbc, dt) = self.project_inputs(h);
-        let inputs = self.split(self.conv1d.forward(xbc, None).y, dt);
-        let (y, _) = self.scan(inputs, None);
+        let inputs = self.split(self.conv1d.forward(xbc, None, reset.clone()).y, dt);
+        let (y, _) = self.scan(inputs, None, reset);
         self.output(y, z)
     }
 
@@ -133,9 +133,11 @@ impl<B: SsmBackend> Mamba2<B> {
             return self.step(h, state);
         }
         let (z, xbc, dt) = self.project_inputs(h);
-        let conv = self.conv1d.forward(xbc, Some(state.conv_window.clone()));
+        let conv = self
+            .conv1d
+            .forward(xbc, Some(state.conv_window.clone()), None);
         let inputs = self.split(conv.y, dt);
-        let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()));
+        let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()), None);
         state.conv_window = conv.last_window;
         state.ssm_state = last_state;
         self.output(y, z)
@@ -145,6 +147,7 @@ impl<B: SsmBackend> Mamba2<B> {
         &self,
         inputs: ScanInputs<B>,
         initial_state: Option<Tensor<B, 4>>,
+        reset: Option<Tensor<B, 2>>,
     ) -> (Tensor<B, 3>, Tensor<B, 4>) {
         let [batch, seq, d_inner] = inputs.x.dims();
         let by_head = [batch, seq, self.nheads, self.headdim];
@@ -158,7 +161,7 @@ impl<B: SsmBackend> Mamba2<B> {
             z: None,
             dt_bias: Some(self.dt_bias.val()),
             initial_state,
-            reset: None,
+            reset,
         };
         let options = SsdOptions {
             dt_softplus: true,

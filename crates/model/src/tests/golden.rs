@@ -8,7 +8,7 @@ use super::fixtures::{
 };
 use crate::cache::{Cache, LayerCache};
 use crate::hybrid::HybridModel;
-use crate::mixer::AttentionContext;
+use crate::mixer::{AttentionContext, PassContext};
 use crate::rope::{Rotary, frequencies};
 
 const LOGITS: f64 = 1e-4;
@@ -80,17 +80,20 @@ fn mixers_match(name: &str) {
     let (golden, model) = (golden(name), model::<Inner>(name));
     let device = Default::default();
     let rotary = Rotary::new(&frequencies(&config(name).llama), 0, 37, &device);
-    let context = AttentionContext::new(rotary, None, &device);
+    let context = PassContext {
+        attention: Some(AttentionContext::new(rotary, None, &device)),
+        reset: None,
+    };
     let mut x = model.embed(golden.tokens("input_ids"));
     let mut compared = 0;
     for (layer_idx, block) in model.blocks().iter().enumerate() {
         let key = format!("mixer_out.{layer_idx}");
         if golden.keys().any(|k| *k == key) {
-            let output = block.mixer_output(x.clone(), Some(&context));
+            let output = block.mixer_output(x.clone(), &context);
             assert_near(&key, output, golden.values(&key), LOGITS);
             compared += 1;
         }
-        x = block.forward(x, Some(&context), None);
+        x = block.forward(x, &context, None);
     }
     assert_eq!(compared, 2);
 }

@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use super::fixtures::{Golden, Inner, assert_near, assert_values_near};
 use crate::cache::{Cache, LayerCache};
 use crate::config::{GqaRepeat, HybridConfig, LlamaConfig, MixerKind, SsmConfig};
-use crate::mixer::Mixer;
+use crate::mixer::{Mixer, PassContext};
 use crate::params::assign;
 
 const NEAR: f64 = 1e-4;
@@ -66,16 +66,24 @@ fn mixer_matches(name: &str, config: &HybridConfig) -> Cache<Inner> {
     let (x, key) = (input(&golden, name), format!("{name}.y"));
     assert_near(
         &key,
-        mixer.forward(x.clone(), None, None),
+        mixer.forward(x.clone(), &PassContext::default(), None),
         golden.values(&key),
         NEAR,
     );
 
     let mut cache = Cache::new(config, 1, 0, &Default::default());
     let layer = &mut cache.layers[0];
-    let mut parts = vec![mixer.forward(x.clone().narrow(1, 0, 11), None, Some(layer))];
+    let mut parts = vec![mixer.forward(
+        x.clone().narrow(1, 0, 11),
+        &PassContext::default(),
+        Some(layer),
+    )];
     for position in 11..19 {
-        parts.push(mixer.forward(x.clone().narrow(1, position, 1), None, Some(layer)));
+        parts.push(mixer.forward(
+            x.clone().narrow(1, position, 1),
+            &PassContext::default(),
+            Some(layer),
+        ));
     }
     assert_near(&key, Tensor::cat(parts, 1), golden.values(&key), NEAR);
     cache
@@ -123,7 +131,11 @@ fn repeating_heads_or_adding_the_bias_once_is_another_mixer() {
     ] {
         let mut changed = published.clone();
         change(changed.ssm.as_mut().unwrap());
-        let y = mixer(&golden, &changed, name).forward(input(&golden, name), None, None);
+        let y = mixer(&golden, &changed, name).forward(
+            input(&golden, name),
+            &PassContext::default(),
+            None,
+        );
         let difference: f32 = (y - expected.clone()).abs().max().into_scalar();
         assert!(difference > 0.01, "the flag changes nothing: {difference}");
     }

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, TensorData};
 use super::fixtures::{Train, assert_near, assert_values_near, root_mean_square};
 use super::naive::{self, Weights};
 use crate::config::{GqaRepeat, HybridConfig, LlamaConfig, MixerKind, SsmConfig};
-use crate::mixer::Mixer;
+use crate::mixer::{Mixer, PassContext};
 use crate::params::{assign, gradients};
 
 const SEQ: usize = 7;
@@ -79,7 +79,7 @@ fn check(ssm: &SsmConfig) {
     };
 
     let x = tensor(&h).require_grad();
-    let y = mixer.forward(x.clone(), None, None);
+    let y = mixer.forward(x.clone(), &PassContext::default(), None);
     let expected = naive::mixer(&weights, llama, ssm, &rows).concat();
     assert_near("output", y.clone().inner(), &expected, 1e-5);
     let grads = (y * tensor(&readout)).sum().backward();
