@@ -1,7 +1,9 @@
-//! Examples as right-padded rows.
+//! Examples as rows of tokens: one a row, padded on the right, or several, packed.
 
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
+use kernels::SsmBackend;
+use model::{Documents, HybridModel};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -32,7 +34,7 @@ impl Example {
     }
 }
 
-/// Sequences padded on the right to the longest, on the host.
+/// Rows of equal length, padded on the right, on the host.
 ///
 /// Padding is token 0 and no target. It stands after every real token, and all mixers are causal, so it changes nothing
 /// before it (method, section 2.6).
@@ -42,6 +44,8 @@ pub struct Batch {
     tokens: Vec<i32>,
     targets: Vec<bool>,
     real_tokens: usize,
+    /// Lengths of the documents of each row, which are kept apart; padding is the last one
+    documents: Option<Vec<Vec<usize>>>,
 }
 
 /// Batch lengths are rounded up to this, so that a GPU meets few distinct shapes.
@@ -57,12 +61,44 @@ pub enum RowLength {
 }
 
 impl Batch {
-    /// Pads `examples` to `length`, or to the longest of them where that is longer.
+    /// Pads `examples`, one a row, to `length`, or to the longest of them where that is longer.
     pub fn new<'a>(examples: impl IntoIterator<Item = &'a Example>, length: RowLength) -> Self {
-        let examples: Vec<_> = examples.into_iter().collect();
-        let longest = examples
+        let rows: Vec<_> = examples.into_iter().map(|example| [example]).collect();
+        Self::concatenated(&rows, length)
+    }
+
+    /// Rows of `seq_len` tokens with the given documents, which see nothing of each other: the first token of each is no
+    /// target.
+    pub fn packed(rows: &[Vec<&Example>], seq_len: usize) -> Self {
+        let mut batch = Self::concatenated(rows, RowLength::Exactly(seq_len));
+        let mut documents = Vec::with_capacity(rows.len());
+        for (row, examples) in rows.iter().enumerate() {
+            let mut lengths: Vec<usize> =
+                examples.iter().map(|example| example.ids.len()).collect();
+            let mut start = row * batch.seq;
+            for length in &lengths {
+                batch.targets[start] = false;
+                start += length;
+            }
+            let padding = (row + 1) * batch.seq - start;
+            lengths.extend((padding > 0).then_some(padding));
+            documents.push(lengths);
+        }
+        batch.documents = Some(documents);
+        batch
+    }
+
+    /// Rows of `seq_len` tokens with the given documents one after another, as if each row were a single one (published,
+    /// method 4.4).
+    pub fn packed_without_boundaries(rows: &[Vec<&Example>], seq_len: usize) -> Self {
+        Self::concatenated(rows, RowLength::Exactly(seq_len))
+    }
+
+    fn concatenated<'a>(rows: &[impl AsRef<[&'a Example]>], length: RowLength) -> Self {
+        let row_tokens = |row: &[&Example]| row.iter().map(|example| example.ids.len()).sum();
+        let longest = rows
             .iter()
-            .map(|example| example.ids.len())
+            .map(|row| row_tokens(row.as_ref()))
             .max()
             .unwrap_or(0);
         let seq = match length {
@@ -72,17 +108,21 @@ impl Batch {
         .max(longest);
         let mut batch = Self {
             seq,
-            tokens: vec![0; seq * examples.len()],
-            targets: vec![false; seq * examples.len()],
+            tokens: vec![0; seq * rows.len()],
+            targets: vec![false; seq * rows.len()],
             real_tokens: 0,
+            documents: None,
         };
-        for (row, example) in examples.iter().enumerate() {
-            let start = row * seq;
-            for (t, (id, target)) in example.ids.iter().zip(&example.targets).enumerate() {
-                batch.tokens[start + t] = *id as i32;
-                batch.targets[start + t] = *target;
+        for (row, examples) in rows.iter().enumerate() {
+            let mut start = row * seq;
+            for example in examples.as_ref() {
+                for (t, (id, target)) in example.ids.iter().zip(&example.targets).enumerate() {
+                    batch.tokens[start + t] = *id as i32;
+                    batch.targets[start + t] = *target;
+                }
+                start += example.ids.len();
+                batch.real_tokens += example.ids.len();
             }
-            batch.real_tokens += example.ids.len();
         }
         batch
     }
@@ -129,6 +169,22 @@ impl Batch {
             TensorData::new(self.tokens.clone(), [self.rows(), self.seq]),
             device,
         )
+    }
+
+    /// Hidden states of the batch under `model`, `[batch, seq, d_model]`; packed documents are kept apart.
+    pub fn hidden<B: SsmBackend>(
+        &self,
+        model: &HybridModel<B>,
+        device: &B::Device,
+    ) -> Tensor<B, 3> {
+        model.hidden_packed(self.tokens(device), self.documents(device).as_ref())
+    }
+
+    /// Where packed documents start; none where a row is one sequence.
+    pub fn documents<B: Backend>(&self, device: &B::Device) -> Option<Documents<B>> {
+        let documents = self.documents.as_ref()?;
+        let documents = Documents::from_lengths(documents, device);
+        Some(documents.expect("no example is empty, and padding fills every row to `seq`"))
     }
 }
 
@@ -255,6 +311,41 @@ mod tests {
             Batch::new([&short, &long], RowLength::Exactly(64)).seq(),
             64
         );
+    }
+
+    #[test]
+    fn packed_rows_hold_documents_one_after_another_and_no_target_at_a_start() {
+        let (text, chat) = (
+            Example {
+                ids: vec![7, 8],
+                targets: vec![true; 2],
+            },
+            example(3),
+        );
+        let rows = [vec![&chat, &text], vec![&text]];
+        let exact = Batch::packed(&rows, 6);
+        let leaking = Batch::packed_without_boundaries(&rows, 6);
+        for batch in [&exact, &leaking] {
+            assert_eq!((batch.rows(), batch.seq(), batch.real_tokens()), (2, 6, 7));
+            let tokens: Vec<_> = (0..6).map(|t| batch.token(0, t)).collect();
+            assert_eq!(tokens, [1, 2, 3, 7, 8, 0]);
+        }
+        let targets =
+            |batch: &Batch, row| (0..6).map(|t| batch.is_target(row, t)).collect::<Vec<_>>();
+        let (yes, no) = (true, false);
+        assert_eq!(targets(&exact, 0), [no, no, yes, no, yes, no]);
+        assert_eq!(targets(&exact, 1), [no, yes, no, no, no, no]);
+        assert_eq!(targets(&leaking, 0), [no, no, yes, yes, yes, no]);
+        assert_eq!(
+            exact.target_count(),
+            chat.target_count() + 2 * text.target_count()
+        );
+        assert_eq!(
+            exact.documents,
+            Some(vec![vec![3, 2, 1], vec![2, 4]]),
+            "padding is a document"
+        );
+        assert_eq!(leaking.documents, None);
     }
 
     #[test]

@@ -34,13 +34,11 @@ pub fn distillation_loss<B: SsmBackend>(
     device: &B::Device,
 ) -> DistillationLoss<B> {
     let targets = Targets::new(batch, plan, over);
-    let tokens = batch.tokens::<Autodiff<B>>(device);
-    let hidden = targets
-        .rows
-        .select_tracked(student.hidden(tokens).flatten::<2>(0, 1));
+    let hidden = batch.hidden(student, device).flatten::<2>(0, 1);
+    let hidden = targets.rows.select_tracked(hidden);
     let student_logits = head(student, hidden);
     let teacher_logits = teacher.filter(|_| plan.kl_weight != 0.0).map(|teacher| {
-        let hidden = teacher.hidden(batch.tokens::<B>(device)).flatten::<2>(0, 1);
+        let hidden = batch.hidden(teacher, device).flatten::<2>(0, 1);
         head(teacher, targets.rows.select(hidden))
     });
     from_logits(student_logits, teacher_logits, &targets, plan, device)

@@ -29,7 +29,7 @@ pub fn sequence_log_probs<B: SsmBackend>(
     select: impl Fn(Tensor<B, 2>) -> Tensor<B, 2>,
     device: &B::Device,
 ) -> Tensor<B, 1> {
-    let hidden = model.hidden(batch.tokens::<B>(device)).flatten::<2>(0, 1);
+    let hidden = batch.hidden(model, device).flatten::<2>(0, 1);
     let logits = head(model, select(hidden));
     sum_by_sequence(logits, batch.rows(), targets, device)
 }

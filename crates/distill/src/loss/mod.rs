@@ -18,3 +18,5 @@ pub use targets::{Denominators, Targets};
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod packed;

@@ -14,6 +14,19 @@ pub enum PadTo {
     SeqLen,
 }
 
+/// How conversations and text share the rows of a batch.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Packing {
+    /// One a row, padded.
+    #[default]
+    None,
+    /// Several a row of `seq_len` tokens, each as if it ran alone.
+    Exact,
+    /// Several a row of `seq_len` tokens; state and attention leak from one to the next (published).
+    Published,
+}
+
 /// `[data]`: either `source`, or files.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -33,6 +46,8 @@ pub struct DataTable {
     pub seq_len: usize,
     /// What batches are padded to: `longest` sequence of the batch (default), or `seq-len`.
     pub pad_to: Option<PadTo>,
+    /// `none` (default), `exact` or `published`: how conversations and text share the rows of distillation and SFT.
+    pub packing: Option<Packing>,
     /// Prompts that the teacher answers before stage 1 (0).
     pub pseudo_labels: Option<usize>,
     /// Most tokens of such an answer (128).

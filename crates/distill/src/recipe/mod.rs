@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::DistillError;
 
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
-pub use data::{DataTable, EvalTable, PadTo};
+pub use data::{DataTable, EvalTable, Packing, PadTo};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
 pub use plan::{

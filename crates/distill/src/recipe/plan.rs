@@ -3,7 +3,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckpointPlan, GqaRepeat, InitFrom, Layout, MixerKind, PadTo, StagePlan};
+use super::{CheckpointPlan, GqaRepeat, InitFrom, Layout, MixerKind, Packing, PadTo, StagePlan};
 use crate::data::RowLength;
 
 /// Where the teacher comes from.
@@ -44,6 +44,9 @@ pub struct DataPlan {
     /// What batches are padded to.
     #[serde(default)]
     pub pad_to: PadTo,
+    /// How sequences share the rows of distillation and SFT.
+    #[serde(default)]
+    pub packing: Packing,
     /// Prompts that the teacher answers before stage 1.
     pub pseudo_labels: usize,
     /// Most tokens of such an answer.
@@ -55,7 +58,7 @@ pub struct DataPlan {
 }
 
 impl DataPlan {
-    /// Padded length of batches.
+    /// Padded length of batches that are not packed.
     pub fn row_length(&self) -> RowLength {
         match self.pad_to {
             PadTo::Longest => RowLength::UpTo(self.seq_len),

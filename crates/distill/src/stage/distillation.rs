@@ -7,36 +7,62 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, Example, RowLength};
+use crate::data::{Batch, Example, pack};
 use crate::loss::{Denominators, distillation_loss};
-use crate::recipe::LossPlan;
+use crate::recipe::{DataPlan, LossPlan, Packing};
 use crate::trainer::{MicroStep, StepReport};
 
 /// Conversations with cross-entropy and, where its weight is not zero, KL to the teacher.
 pub(super) struct Conversations<'a, B: SsmBackend> {
-    pub examples: &'a [Example],
-    pub teacher: &'a HybridModel<B>,
-    pub loss: LossPlan,
-    pub length: RowLength,
-    pub device: &'a B::Device,
+    examples: &'a [Example],
+    /// The examples that share each row
+    rows: Vec<Vec<usize>>,
+    teacher: &'a HybridModel<B>,
+    loss: LossPlan,
+    data: &'a DataPlan,
+    device: &'a B::Device,
+}
+
+impl<'a, B: SsmBackend> Conversations<'a, B> {
+    /// `examples` for the stage of `context`, in rows as the plan packs them; the same rows in every pass.
+    pub fn new(context: &StageContext<'a, B>, examples: &'a [Example]) -> Self {
+        let (data, stage) = (&context.plan.data, context.stage);
+        let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
+        Self {
+            examples,
+            rows: match data.packing {
+                Packing::None => (0..examples.len()).map(|index| vec![index]).collect(),
+                Packing::Exact | Packing::Published => pack(&lengths, data.seq_len, stage.seed),
+            },
+            teacher: context.teacher,
+            loss: stage.loss,
+            data,
+            device: context.device,
+        }
+    }
 }
 
 impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
     type Batch = Batch;
 
     fn lengths(&self) -> Vec<usize> {
-        self.examples
-            .iter()
-            .map(|example| example.ids.len())
-            .collect()
+        let tokens = |row: &Vec<usize>| row.iter().map(|i| self.examples[*i].ids.len()).sum();
+        self.rows.iter().map(tokens).collect()
     }
 
     fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Batch> {
-        let batch = |indices: &Vec<usize>| {
-            Batch::new(
-                indices.iter().map(|index| &self.examples[*index]),
-                self.length,
-            )
+        let examples = |row: &usize| self.rows[*row].iter().map(|i| &self.examples[*i]);
+        let batch = |rows: &Vec<usize>| {
+            let packed = || -> Vec<Vec<&Example>> {
+                rows.iter().map(|row| examples(row).collect()).collect()
+            };
+            match self.data.packing {
+                Packing::None => Batch::new(rows.iter().flat_map(examples), self.data.row_length()),
+                Packing::Exact => Batch::packed(&packed(), self.data.seq_len),
+                Packing::Published => {
+                    Batch::packed_without_boundaries(&packed(), self.data.seq_len)
+                }
+            }
         };
         micro_batches.iter().map(batch).collect()
     }
@@ -84,12 +110,6 @@ pub(super) fn run<B: SsmBackend>(
     context: StageContext<B>,
     student: HybridModel<B>,
 ) -> anyhow::Result<StageOutcome<B>> {
-    let examples = Conversations {
-        examples: &context.data.distillation,
-        teacher: context.teacher,
-        loss: context.stage.loss,
-        length: context.plan.data.row_length(),
-        device: context.device,
-    };
+    let examples = Conversations::new(&context, &context.data.distillation);
     steps::run(context, student, &examples)
 }

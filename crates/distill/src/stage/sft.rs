@@ -11,12 +11,6 @@ pub(super) fn run<B: SsmBackend>(
     context: StageContext<B>,
     student: HybridModel<B>,
 ) -> anyhow::Result<StageOutcome<B>> {
-    let examples = Conversations {
-        examples: &context.data.sft,
-        teacher: context.teacher,
-        loss: context.stage.loss,
-        length: context.plan.data.row_length(),
-        device: context.device,
-    };
+    let examples = Conversations::new(&context, &context.data.sft);
     steps::run(context, student, &examples)
 }

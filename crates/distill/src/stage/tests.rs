@@ -4,7 +4,7 @@ use model::Tokenizer;
 use super::*;
 use crate::checkpoint::Origin;
 use crate::data::PreferenceExample;
-use crate::recipe::{Plan, Recipe, default_recipe};
+use crate::recipe::{KlMask, Packing, Plan, Recipe, default_recipe};
 use crate::run::Event;
 use crate::testing::{examples, student, teacher};
 
@@ -47,7 +47,11 @@ fn data() -> Datasets {
 
 /// Runs the first stage of `kind` in the plan.
 fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
-    let (plan, data, teacher) = (plan(), data(), teacher::<Flex>());
+    run_plan(&plan(), kind, stop)
+}
+
+fn run_plan(plan: &Plan, kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
+    let (data, teacher) = (data(), teacher::<Flex>());
     let tokenizer = Tokenizer::train_bpe(["a"], 260, &["<|im_end|>"]).expect("trains");
     let stage = plan
         .stages()
@@ -62,7 +66,7 @@ fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
     };
     let checkpoints = StepCheckpoints::of(&dir.path().join("stage"), origin, plan.checkpoint);
     let context = StageContext {
-        plan: &plan,
+        plan,
         stage,
         teacher: &teacher,
         reference: None,
@@ -162,6 +166,47 @@ fn dpo_starts_at_the_reference_and_prefers_the_chosen() {
         loss < 2f64.ln() && margin > 0.0 && accuracy > 0.5,
         "{steps:?}"
     );
+}
+
+#[test]
+fn packed_documents_learn_as_rows_of_their_own_and_leaking_ones_do_not() {
+    let losses = |packing: Packing, seq_len: usize| {
+        let mut plan = plan();
+        // Eight examples of 12 tokens: every row is full, every step takes all.
+        (plan.data.packing, plan.data.seq_len) = (packing, seq_len);
+        for stage in plan.arms.iter_mut().flat_map(|arm| &mut arm.rungs) {
+            for stage in &mut stage.stages {
+                stage.batch_size = 8 * 12 / seq_len;
+                stage.loss.kl_mask = KlMask::All;
+            }
+        }
+        [StageKind::Distillation, StageKind::Sft].map(|kind| {
+            let (outcome, events) = run_plan(&plan, kind, &StopFlag::new());
+            let StageOutcome::Finished { summary, .. } = outcome else {
+                panic!("nobody stopped it");
+            };
+            // Both stages take twelve micro-batches.
+            assert_eq!(summary.tokens, 12 * 8 * 12);
+            self::losses(&events)
+        })
+    };
+    let alone = losses(Packing::None, 12);
+    let packed = losses(Packing::Exact, 48);
+    let leaking = losses(Packing::Published, 48);
+    let difference =
+        |left: &[f64], right: &[f64], step: usize| (left[step] / right[step] - 1.0).abs();
+    for stage in 0..2 {
+        let (alone, packed, leaking) = (&alone[stage], &packed[stage], &leaking[stage]);
+        for step in 0..alone.len() {
+            let apart = difference(packed, alone, step);
+            assert!(apart < 1e-6, "step {step}: {packed:?} {alone:?}");
+        }
+        // The weights are small, so little leaks: 5e-5.
+        assert!(
+            difference(leaking, alone, 0) > 2e-5,
+            "{leaking:?} {alone:?}"
+        );
+    }
 }
 
 #[test]

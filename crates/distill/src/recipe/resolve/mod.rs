@@ -156,6 +156,7 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
         source,
         seq_len: table.seq_len,
         pad_to: table.pad_to.unwrap_or_default(),
+        packing: table.packing.unwrap_or_default(),
         pseudo_labels: table.pseudo_labels.unwrap_or(0),
         pseudo_label_tokens: table.pseudo_label_tokens.unwrap_or(128),
         pseudo_label_temperature: temperature,
