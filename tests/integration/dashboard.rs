@@ -259,3 +259,29 @@ fn tables_as_text_and_markdown() {
     insta::assert_snapshot!("table_text", distill::sweep::text_table(&rows()));
     insta::assert_snapshot!("table_markdown", distill::sweep::markdown_table(&rows()));
 }
+
+#[test]
+fn a_rewind_takes_the_curves_back_and_is_said() {
+    let mut all = events();
+    all.push(at(
+        101,
+        Event::Rewound {
+            step: 30,
+            to_step: 20,
+            rewind: 1,
+            max_rewinds: 3,
+            reason: "the loss is NaN".into(),
+        },
+    ));
+    let app = folded(&all);
+    assert_eq!((app.stages[1].step, app.stages[1].loss.len()), (20, 20));
+    let line = "rewound from step 30 to 20 (1 of 3): the loss is NaN";
+    assert!(
+        app.log.back().unwrap().ends_with(line),
+        "{:?}",
+        app.log.back()
+    );
+    let mut text = Vec::new();
+    PlainLines::new(&mut text).apply(all.last().unwrap());
+    assert_eq!(String::from_utf8(text).unwrap(), format!("{line}\n"));
+}

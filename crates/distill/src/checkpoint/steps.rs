@@ -18,6 +18,7 @@ use super::tensors::{Tensors, decode, encode};
 use crate::data::OrderPosition;
 use crate::error::DistillError;
 use crate::recipe::CheckpointPlan;
+use crate::stage::GuardCounts;
 
 const MANIFEST: &str = "manifest.json";
 const STATE: &str = "state.safetensors";
@@ -45,12 +46,12 @@ pub struct StageProgress {
     pub applied_steps: usize,
     /// Steps left out because loss or gradient were not finite.
     pub skipped_steps: usize,
-    /// How many of them just now, in a row.
-    pub bad_steps: usize,
     /// Real tokens seen.
     pub tokens: u64,
     /// Where the order of examples stands.
     pub order: OrderPosition,
+    /// What the guard has counted.
+    pub guard: GuardCounts,
 }
 
 /// A checkpoint read back.
@@ -145,15 +146,30 @@ impl StepCheckpoints {
         Ok(())
     }
 
-    /// Reads the newest one that is whole.
+    /// Removes those after `step`.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`].
+    pub fn forget_after(&self, step: usize) -> Result<(), DistillError> {
+        let later = self.steps()?.into_iter().filter(|(at, _)| *at > step);
+        later
+            .map(|(_, path)| path)
+            .try_for_each(|path| remove(&path))
+    }
+
+    /// Reads the newest one that is whole and `is_wanted`.
     ///
     /// # Errors
     /// [`DistillError::CheckpointOrigin`] for one of another plan or parent, [`DistillError::Io`] if the folder cannot
     /// be listed.
-    pub fn newest(&self) -> Result<Found, DistillError> {
+    pub fn newest(
+        &self,
+        is_wanted: impl Fn(&StageProgress) -> bool,
+    ) -> Result<Found, DistillError> {
         let mut broken = Vec::new();
         for (_, path) in self.steps()?.into_iter().rev() {
             match self.read(&path) {
+                Ok(checkpoint) if !is_wanted(&checkpoint.progress) => {}
                 Ok(checkpoint) => {
                     return Ok(Found {
                         checkpoint: Some(checkpoint),

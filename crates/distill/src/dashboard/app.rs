@@ -5,7 +5,7 @@ use crate::recipe::StageKind;
 use crate::run::{Event, ModelSize, TimedEvent};
 use crate::sweep::SweepRow;
 
-use super::words::{clock, duration, evaluated_line, stage_label};
+use super::words::{clock, duration, evaluated_line, rewound_line, stage_label};
 
 /// Lines kept of the log.
 const LOG_LINES: usize = 200;
@@ -259,6 +259,26 @@ impl App {
                 }
                 if *wall_ms > 0 {
                     self.line(&format!("saved {checkpoint} after {}", duration(*wall_ms)));
+                }
+            }
+            Event::Rewound {
+                step,
+                to_step,
+                rewind,
+                max_rewinds,
+                reason,
+            } => {
+                self.line(&rewound_line(
+                    *step,
+                    *to_step,
+                    *rewind,
+                    *max_rewinds,
+                    reason,
+                ));
+                if let Some(stage) = self.current_stage_mut() {
+                    stage.step = *to_step;
+                    cut(&mut stage.loss, to_step + 1);
+                    cut(&mut stage.second, to_step + 1);
                 }
             }
             Event::Note { text } => self.line(text),

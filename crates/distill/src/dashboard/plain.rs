@@ -1,7 +1,7 @@
 //! The run as plain lines, for pipes, logs and `--no-tui`.
 use std::io::Write;
 
-use super::words::{duration, evaluated_line, percent, stage_label};
+use super::words::{duration, evaluated_line, percent, rewound_line, stage_label};
 use crate::run::{Event, TimedEvent};
 
 /// Writes one line an event; of the steps, the first, the last and some between.
@@ -116,6 +116,13 @@ impl<W: Write> PlainLines<W> {
                 checkpoint,
                 wall_ms,
             } => format!("  saved {checkpoint} after {}", duration(*wall_ms)),
+            Event::Rewound {
+                step,
+                to_step,
+                rewind,
+                max_rewinds,
+                reason,
+            } => rewound_line(*step, *to_step, *rewind, *max_rewinds, reason),
             Event::Note { text } => text.clone(),
             Event::RunInterrupted => "interrupted".into(),
             Event::RunFailed { message } => format!("failed: {message}"),

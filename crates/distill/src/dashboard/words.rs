@@ -32,6 +32,17 @@ pub(super) fn clock(ms: u64) -> String {
     )
 }
 
+/// One line about a rewind.
+pub(super) fn rewound_line(
+    step: usize,
+    to_step: usize,
+    rewind: usize,
+    max_rewinds: usize,
+    reason: &str,
+) -> String {
+    format!("rewound from step {step} to {to_step} ({rewind} of {max_rewinds}): {reason}")
+}
+
 /// One line about an evaluation, for the log and for plain output.
 pub fn evaluated_line(
     arm: &str,

@@ -3,6 +3,7 @@
 //! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
 mod checkpoint;
 mod data;
+mod guard;
 mod overrides;
 mod plan;
 mod resolve;
@@ -17,6 +18,7 @@ use crate::error::DistillError;
 
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
+pub use guard::{GuardPlan, GuardTable};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
 pub use plan::{
@@ -61,6 +63,9 @@ pub struct Recipe {
     /// What is kept of a stage while it runs.
     #[serde(default)]
     pub checkpoint: CheckpointTable,
+    /// What is done when a stage stops learning.
+    #[serde(default)]
+    pub guard: GuardTable,
 }
 
 fn default_seed() -> u64 {

@@ -3,7 +3,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CheckpointPlan, GqaRepeat, InitFrom, Layout, MixerKind, Packing, PadTo, StagePlan};
+use super::{
+    CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing, PadTo, StagePlan,
+};
 use crate::data::RowLength;
 
 /// Where the teacher comes from.
@@ -138,6 +140,9 @@ pub struct Plan {
     /// What is kept of a stage while it runs.
     #[serde(default)]
     pub checkpoint: CheckpointPlan,
+    /// What is done when a stage stops learning.
+    #[serde(default)]
+    pub guard: GuardPlan,
 }
 
 impl Plan {

@@ -73,6 +73,19 @@ pub enum Event {
         /// Tokens a second over this step.
         tokens_per_s: f64,
     },
+    /// The stage was taken back to a checkpoint, because its loss was not finite or too high.
+    Rewound {
+        /// Step after which that was noticed.
+        step: usize,
+        /// Step that it goes on after; 0 is its start.
+        to_step: usize,
+        /// Which time it is, from 1.
+        rewind: usize,
+        /// How many times the plan allows.
+        max_rewinds: usize,
+        /// What was wrong.
+        reason: String,
+    },
     /// A model was measured: a student after a stage, or the teacher (`stage` absent).
     Evaluated {
         /// Arm of the sweep, or `teacher`.

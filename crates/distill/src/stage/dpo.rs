@@ -1,5 +1,6 @@
 //! Stage 3: direct preference optimisation against a frozen reference.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 
 use burn::backend::Autodiff;
@@ -9,17 +10,17 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics, order};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, PreferenceExample, RowLength};
+use crate::data::{Batch, BatchOrder, PreferenceExample, RowLength};
 use crate::loss::targets::floats;
 use crate::loss::{Targets, dpo_loss, sequence_log_probs};
-use crate::recipe::{DpoReference, StagePlan};
+use crate::recipe::DpoReference;
 use crate::trainer::{MicroStep, StepReport};
 
 /// Pairs with the reference's log-probabilities.
 struct Pairs<'a, B: SsmBackend> {
     pairs: &'a [PreferenceExample],
-    /// `(chosen, rejected)` of each pair that the stage meets.
-    reference: BTreeMap<usize, (f32, f32)>,
+    /// What the reference says of the pairs.
+    reference: RefCell<Reference<'a, B>>,
     beta: f64,
     length: RowLength,
     device: &'a B::Device,
@@ -54,7 +55,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
 
     fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<PairBatch> {
         let batch = |indices: &Vec<usize>| {
-            let (chosen, rejected) = indices.iter().map(|index| self.reference[index]).unzip();
+            let (chosen, rejected) = self.reference.borrow_mut().log_probs(indices);
             PairBatch {
                 rows: rows(self.pairs, indices, self.length),
                 chosen,
@@ -111,42 +112,53 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
     }
 }
 
-/// Log-probabilities of both replies of every pair that `stage` will meet, under the frozen `model`, each once.
-fn reference_log_probs<B: SsmBackend>(
-    model: &HybridModel<B>,
-    pairs: &[PreferenceExample],
-    stage: &StagePlan,
+/// Log-probabilities of both replies of pairs under the frozen reference, each computed once, in the order in which the
+/// stage meets them: a stage that is continued or rewound gets the same numbers.
+struct Reference<'a, B: SsmBackend> {
+    model: HybridModel<B>,
+    pairs: &'a [PreferenceExample],
+    order: BatchOrder,
     length: RowLength,
-    device: &B::Device,
-) -> BTreeMap<usize, (f32, f32)> {
-    let mut order = order(stage, lengths(pairs));
-    let mut known = BTreeMap::new();
-    for _ in 0..stage.steps * stage.grad_accumulation.max(1) {
-        let mut indices = order.next_batch();
+    device: &'a B::Device,
+    /// `(chosen, rejected)` of each pair met so far.
+    known: BTreeMap<usize, (f32, f32)>,
+}
+
+impl<B: SsmBackend> Reference<'_, B> {
+    /// `(chosen, rejected)` of a micro-batch that the order of the stage dealt.
+    fn log_probs(&mut self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
+        while indices.iter().any(|index| !self.known.contains_key(index)) {
+            self.meet_next();
+        }
+        indices.iter().map(|index| self.known[index]).unzip()
+    }
+
+    /// Computes the pairs of the next micro-batch that are new.
+    fn meet_next(&mut self) {
+        let mut indices = self.order.next_batch();
         indices.sort_unstable();
         indices.dedup();
-        indices.retain(|index| !known.contains_key(index));
+        indices.retain(|index| !self.known.contains_key(index));
         if indices.is_empty() {
-            continue;
+            return;
         }
-        let batch = rows(pairs, &indices, length);
+        let batch = rows(self.pairs, &indices, self.length);
         let targets = Targets::unweighted(&batch);
         let log_probs = sequence_log_probs(
-            model,
+            &self.model,
             &batch,
             &targets,
             |hidden| targets.rows.select(hidden),
-            device,
+            self.device,
         );
         let log_probs: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
         let (chosen, rejected) = log_probs.split_at(indices.len());
-        known.extend(
+        self.known.extend(
             indices
                 .into_iter()
                 .zip(chosen.iter().copied().zip(rejected.iter().copied())),
         );
     }
-    known
 }
 
 /// Runs the stage.
@@ -156,14 +168,25 @@ pub(super) fn run<B: SsmBackend>(
 ) -> anyhow::Result<StageOutcome<B>> {
     let (stage, length) = (context.stage, context.plan.data.row_length());
     let pairs = &context.data.dpo;
-    let reference = context.reference.unwrap_or(match stage.dpo.reference {
+    let model = context.reference.unwrap_or(match stage.dpo.reference {
         DpoReference::SftCopy => &student,
         DpoReference::Teacher => context.teacher,
     });
-    let reference = reference_log_probs(reference, pairs, stage, length, context.device);
+    let mut reference = Reference {
+        model: model.clone(),
+        pairs,
+        order: order(stage, lengths(pairs)),
+        length,
+        device: context.device,
+        known: BTreeMap::new(),
+    };
+    // Before the first step, so that it takes no time from the steps; a rewind may meet more.
+    for _ in 0..stage.steps * stage.grad_accumulation.max(1) {
+        reference.meet_next();
+    }
     let examples = Pairs {
         pairs,
-        reference,
+        reference: RefCell::new(reference),
         beta: stage.dpo.beta,
         length,
         device: context.device,

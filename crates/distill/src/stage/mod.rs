@@ -3,10 +3,12 @@
 mod course;
 mod distillation;
 mod dpo;
+mod guard;
 pub mod pretraining;
 mod sft;
 mod steps;
 
+pub use guard::GuardCounts;
 use kernels::SsmBackend;
 use model::{HybridModel, Tokenizer};
 
@@ -75,7 +77,7 @@ pub struct StageSummary {
 /// continued.
 ///
 /// # Errors
-/// When the data has no example for the stage, the loss stays not finite for several steps, or a checkpoint cannot be
+/// When the data has no example for the stage, it was taken back as often as the plan allows, or a checkpoint cannot be
 /// written or is of another stage.
 pub fn run_stage<B: SsmBackend>(
     context: StageContext<B>,

@@ -60,6 +60,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
     examples: &E,
 ) -> anyhow::Result<StageOutcome<B>> {
     let StageContext {
+        plan,
         stage,
         events,
         stop,
@@ -67,7 +68,8 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         checkpoints,
         ..
     } = context;
-    let mut course = Course::start(stage, student, examples.lengths(), device)?;
+    let guard = plan.guard;
+    let mut course = Course::start(stage, guard, student, examples.lengths(), device)?;
     course.resume(checkpoints, events)?;
     while course.step < stage.steps {
         let started = Instant::now();
@@ -75,7 +77,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         let tokens: usize = batches.iter().map(|batch| examples.tokens(batch)).sum();
         let report = course.take_step(batches.len(), tokens, |model, index| {
             examples.forward(model, &batches, index)
-        })?;
+        });
         let step = course.step;
         if report.is_applied {
             let metrics = examples.metrics(&report);
@@ -98,9 +100,11 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
             );
             events.emit(Event::Note { text });
         }
+        course.guard(&report, checkpoints, events)?;
         let is_stopped = stop.is_set();
-        // After the last step the stage itself is about to be saved.
-        if is_stopped || checkpoints.is_due(step) && step < stage.steps {
+        // After the last step the stage itself is about to be saved; in trouble there is nothing to go back to.
+        let is_due = checkpoints.is_due(course.step) && course.step < stage.steps;
+        if is_stopped || is_due && course.is_calm() {
             checkpoints.save(&course.progress(), &course.tensors())?;
         }
         if is_stopped {

@@ -217,3 +217,5 @@ fn a_stop_leaves_after_the_step() {
     assert!(matches!(outcome, StageOutcome::Interrupted));
     assert_eq!(losses(&events).len(), 1);
 }
+
+mod guards;

@@ -6,7 +6,6 @@ mod gradients;
 mod schedule;
 mod state;
 
-use anyhow::bail;
 use burn::backend::Autodiff;
 use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
@@ -16,9 +15,6 @@ use model::HybridModel;
 
 pub use gradients::{DecayGroups, norm_squared, scaled};
 pub use schedule::Schedule;
-
-/// Skipped steps in a row after which training is given up.
-const MAX_BAD_STEPS: usize = 5;
 
 /// Settings of an optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -64,7 +60,6 @@ pub struct Trainer<B: SsmBackend> {
     undecayed: Adaptor<B>,
     device: B::Device,
     step: usize,
-    bad_steps: usize,
 }
 
 type Model<B> = HybridModel<Autodiff<B>>;
@@ -87,7 +82,6 @@ impl<B: SsmBackend> Trainer<B> {
             undecayed: adamw.with_weight_decay(0.0).init(),
             device: device.clone(),
             step: 0,
-            bad_steps: 0,
         }
     }
 
@@ -111,23 +105,15 @@ impl<B: SsmBackend> Trainer<B> {
         self.step
     }
 
-    /// Skipped steps in a row, up to now.
-    pub fn bad_steps(&self) -> usize {
-        self.bad_steps
-    }
-
     /// One optimiser step over `micro_batches` micro-batches, with one read from the device.
     ///
     /// A loss or gradient norm that is not finite leaves the model unchanged.
-    ///
-    /// # Errors
-    /// After several such steps in a row.
     pub fn step(
         &mut self,
         model: Model<B>,
         micro_batches: usize,
         forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
-    ) -> anyhow::Result<(Model<B>, StepReport)> {
+    ) -> (Model<B>, StepReport) {
         let (gradients, numbers) = self.backward(&model, micro_batches, forward);
         let numbers: Vec<f64> = numbers.into_data().iter::<f64>().collect();
         let (norm_squared, loss) = (numbers[0], numbers[1]);
@@ -143,24 +129,15 @@ impl<B: SsmBackend> Trainer<B> {
             is_applied,
         };
         if !is_applied {
-            self.bad_steps += 1;
-            if self.bad_steps >= MAX_BAD_STEPS {
-                bail!(
-                    "step {}: the loss is {loss} and the gradient norm {grad_norm}, for the {MAX_BAD_STEPS}th step in a row; \
-                     lower `lr_peak` or `clip_norm`, or lengthen `warmup_steps`",
-                    self.step
-                );
-            }
-            return Ok((model, report));
+            return (model, report);
         }
-        self.bad_steps = 0;
         let gradients = if grad_norm > self.config.clip_norm {
             let scale = (self.config.clip_norm / (grad_norm + 1e-6)) as f32;
             scaled(&model, gradients, Tensor::full([1], scale, &self.device))
         } else {
             gradients
         };
-        Ok((self.apply(model, gradients, lr), report))
+        (self.apply(model, gradients, lr), report)
     }
 
     /// As [`Trainer::step`] without any read from the device: clipping happens there, and the numbers

@@ -31,7 +31,7 @@ impl<B: SsmBackend> Trainer<B> {
         reader.tensors
     }
 
-    /// Puts back what [`Trainer::tensors`] gave after `step` steps, the last `bad_steps` of them skipped; `model` has the frozen tensors.
+    /// Puts back what [`Trainer::tensors`] gave after `step` steps; `model` has the frozen tensors.
     ///
     /// # Errors
     /// When a trained tensor is missing or has another shape.
@@ -39,7 +39,6 @@ impl<B: SsmBackend> Trainer<B> {
         &mut self,
         model: Model<B>,
         step: usize,
-        bad_steps: usize,
         tensors: &Tensors,
     ) -> anyhow::Result<Model<B>> {
         let mut writer = Writer::<B> {
@@ -58,7 +57,6 @@ impl<B: SsmBackend> Trainer<B> {
         load(&mut self.decayed, decayed);
         load(&mut self.undecayed, undecayed);
         self.step = step;
-        self.bad_steps = bad_steps;
         Ok(model)
     }
 

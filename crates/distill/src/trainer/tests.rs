@@ -56,9 +56,7 @@ fn step(
             metrics: parts.ce,
         }
     };
-    trainer
-        .step(model, micro_batches, forward)
-        .expect("the loss is finite")
+    trainer.step(model, micro_batches, forward)
 }
 
 fn changed(before: &[(String, TensorData)], after: &TrainModel) -> Vec<String> {
@@ -202,7 +200,7 @@ fn loss_falls_and_equal_runs_agree_to_the_bit() {
 }
 
 #[test]
-fn a_loss_that_is_not_finite_leaves_the_model_alone_and_then_fails() {
+fn a_loss_that_is_not_finite_leaves_the_model_alone() {
     let mut model = trainable(|_| true);
     let before = model.valid().named_tensors();
     let mut trainer = Trainer::new(config(), &model, &Default::default());
@@ -215,16 +213,11 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone_and_then_fails() {
             metrics: parts.ce,
         }
     };
-    for _ in 0..MAX_BAD_STEPS - 1 {
-        let (next, report) = trainer.step(model, 1, broken).expect("a few are forgiven");
-        assert!(!report.is_applied);
-        model = next;
-    }
+    let (next, report) = trainer.step(model, 1, broken);
+    model = next;
+    assert!(!report.is_applied && report.loss.is_nan());
     assert_eq!(changed(&before, &model), Vec::<String>::new());
-    let error = trainer
-        .step(model, 1, broken)
-        .expect_err("too many in a row");
-    assert!(error.to_string().contains("lr_peak"), "{error}");
+    assert_eq!(trainer.steps_taken(), 1);
 }
 
 #[test]

@@ -7,9 +7,9 @@ fn progress(step: usize) -> StageProgress {
         step,
         applied_steps: step,
         skipped_steps: 0,
-        bad_steps: 0,
         tokens: 7 * step as u64,
         order: OrderPosition::default(),
+        guard: GuardCounts::default(),
     }
 }
 
@@ -51,19 +51,23 @@ fn names(dir: &Path) -> Vec<String> {
 fn the_newest_is_read_back_and_old_ones_go() {
     let dir = tempfile::tempdir().unwrap();
     let checkpoints = checkpoints(dir.path());
-    assert!(checkpoints.newest().unwrap().checkpoint.is_none());
+    assert!(checkpoints.newest(|_| true).unwrap().checkpoint.is_none());
     for step in [5, 9, 10, 10] {
         checkpoints.save(&progress(step), &tensors(step)).unwrap();
     }
     assert_eq!(names(dir.path()), ["step-000009", "step-000010"]);
-    let found = checkpoints.newest().unwrap();
+    let found = checkpoints.newest(|_| true).unwrap();
     let newest = found.checkpoint.unwrap();
     assert!(found.broken.is_empty());
     assert_eq!(newest.progress, progress(10));
     assert_eq!(newest.tensors, tensors(10));
     assert!(checkpoints.is_due(10) && !checkpoints.is_due(9));
+    let earlier = checkpoints.newest(|progress| progress.step < 10).unwrap();
+    assert_eq!(earlier.checkpoint.unwrap().progress, progress(9));
+    checkpoints.forget_after(9).unwrap();
+    assert_eq!(names(dir.path()), ["step-000009"]);
     remove_steps(&dir.path().join("50-sft")).unwrap();
-    assert!(checkpoints.newest().unwrap().checkpoint.is_none());
+    assert!(checkpoints.newest(|_| true).unwrap().checkpoint.is_none());
 }
 
 /// What the error names, and what is done to the folder.
@@ -103,7 +107,7 @@ fn a_damaged_one_is_named_and_the_one_before_is_used() {
             checkpoints.save(&progress(step), &tensors(step)).unwrap();
         }
         damage(&dir.path().join("50-sft.steps/step-000010"));
-        let found = checkpoints.newest().unwrap();
+        let found = checkpoints.newest(|_| true).unwrap();
         assert_eq!(found.checkpoint.unwrap().progress, progress(5));
         let error = found.broken[0].to_string();
         assert!(
@@ -135,7 +139,7 @@ fn another_parent_or_plan_is_refused() {
     for change in changes {
         let mut other = checkpoints.clone();
         change(&mut other.origin).push('2');
-        let error = other.newest().unwrap_err();
+        let error = other.newest(|_| true).unwrap_err();
         assert!(
             matches!(error, DistillError::CheckpointOrigin { .. }),
             "{error}"

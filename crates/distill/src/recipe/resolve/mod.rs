@@ -5,8 +5,8 @@ mod check;
 use self::arms::arms;
 use self::check::{Check, is_name};
 use super::{
-    CheckpointPlan, DataPlan, DataSource, EvalPlan, GqaRepeat, InitFrom, Layout, MixerKind, Plan,
-    Recipe, StudentPlan, TeacherSource,
+    CheckpointPlan, DataPlan, DataSource, EvalPlan, GqaRepeat, GuardPlan, InitFrom, Layout,
+    MixerKind, Plan, Recipe, StudentPlan, TeacherSource,
 };
 use crate::error::DistillError;
 
@@ -36,6 +36,7 @@ impl Plan {
             data: data(recipe, &check)?,
             eval: eval(recipe),
             checkpoint: checkpoint(recipe, &check)?,
+            guard: guard(recipe, &check)?,
         };
         check.data_serves_stages(&plan)?;
         Ok(plan)
@@ -185,4 +186,30 @@ fn checkpoint(recipe: &Recipe, check: &Check) -> Result<CheckpointPlan, DistillE
         every_steps: table.every_steps.unwrap_or(default.every_steps),
         keep,
     })
+}
+
+fn guard(recipe: &Recipe, check: &Check) -> Result<GuardPlan, DistillError> {
+    let (table, default) = (&recipe.guard, GuardPlan::default());
+    let plan = GuardPlan {
+        max_bad_steps: table.max_bad_steps.unwrap_or(default.max_bad_steps),
+        divergence_factor: table.divergence_factor.unwrap_or(default.divergence_factor),
+        divergence_patience: table
+            .divergence_patience
+            .unwrap_or(default.divergence_patience),
+        max_rewinds: table.max_rewinds.unwrap_or(default.max_rewinds),
+    };
+    let factor = plan.divergence_factor;
+    check.that(
+        factor > 1.0 && factor.is_finite(),
+        "guard.divergence_factor",
+        || factor.to_string(),
+        "above 1, such as 4.0",
+    )?;
+    for (field, steps) in [
+        ("guard.max_bad_steps", plan.max_bad_steps),
+        ("guard.divergence_patience", plan.divergence_patience),
+    ] {
+        check.that(steps >= 1, field, || steps.to_string(), "at least 1")?;
+    }
+    Ok(plan)
 }
