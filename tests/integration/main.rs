@@ -6,6 +6,7 @@ mod dashboard;
 mod doctor;
 mod fixture_model;
 mod parity;
+mod prepare;
 mod recipes;
 mod resume;
 mod sweep;

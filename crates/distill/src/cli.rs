@@ -30,6 +30,8 @@ pub enum Command {
     Pretrain(PretrainArgs),
     /// Write training text and dialogues with a teacher model
     GenerateData(GenerateDataArgs),
+    /// Check and tokenise training data ahead
+    Data(DataArgs),
     /// Turn a model into a hybrid without training it
     Convert(ConvertArgs),
     /// Continue a prompt
@@ -155,6 +157,60 @@ pub struct PretrainArgs {
     /// Change one value of the recipe, such as `training.steps=10`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+}
+
+/// Arguments of `data`.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// What to do with data
+    #[command(subcommand)]
+    pub command: DataCommand,
+}
+
+/// What can be done with data.
+#[derive(Debug, Subcommand)]
+pub enum DataCommand {
+    /// Check every row, tokenise it with a model's tokenizer and write a folder that recipes take as `data.prepared`
+    Prepare(PrepareDataArgs),
+}
+
+/// How conversations are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum TemplateArg {
+    /// The one whose control tokens the tokenizer has
+    Detect,
+    /// `<|im_start|>`, `<|im_end|>`
+    ChatMl,
+    /// `<|start_header_id|>`, `<|eot_id|>`
+    Llama3,
+    /// `<|user|>`, `</s>`
+    Zephyr,
+}
+
+/// Arguments of `data prepare`.
+#[derive(Debug, Args)]
+pub struct PrepareDataArgs {
+    /// Model whose tokenizer is used, the teacher of the recipe: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Folder to make
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Conversations, JSON or JSON lines: `messages`, `conversations`, `prompt` and `reply`, or `instruction` and `output`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub chat: Vec<PathBuf>,
+    /// Plain text, UTF-8
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub text: Vec<PathBuf>,
+    /// Preference pairs, JSON or JSON lines: `chosen` and `rejected`
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    pub preferences: Vec<PathBuf>,
+    /// How conversations are written
+    #[arg(long, value_name = "NAME", default_value = "detect")]
+    pub template: TemplateArg,
+    /// Leave rows that are not valid out and count them
+    #[arg(long)]
+    pub skip_bad: bool,
 }
 
 /// Arguments of `generate-data`.

@@ -57,6 +57,18 @@ pub enum DistillError {
         /// What was expected.
         expected: String,
     },
+    /// A row of a data file that is not valid.
+    #[error("`{}`: row {row}: {reason}{}", path.display(), more_rows(*more))]
+    BadRow {
+        /// The file.
+        path: PathBuf,
+        /// Its number, from 1.
+        row: usize,
+        /// What is wrong with it.
+        reason: String,
+        /// Rows that are not valid beside it, in all files.
+        more: usize,
+    },
     /// Results of the kernels that are not as expected.
     #[error("{failed} of {count} checks of the kernels failed")]
     SelfTest {
@@ -176,6 +188,15 @@ pub enum DistillError {
     },
 }
 
+/// `; N more rows are bad`, or nothing.
+fn more_rows(more: usize) -> String {
+    match more {
+        0 => String::new(),
+        1 => "; 1 more row is bad".into(),
+        more => format!("; {more} more rows are bad"),
+    }
+}
+
 impl DistillError {
     /// Exit code of the process: 2 for a wrong recipe or usage, 1 for everything else.
     pub fn exit_code(&self) -> u8 {
@@ -205,6 +226,9 @@ impl DistillError {
                 "continue it with `--resume {}`, or choose another `--out`",
                 path.display()
             )),
+            Self::BadRow { .. } => {
+                Some("mend them, or leave bad rows out with `--skip-bad`".into())
+            }
             Self::OutputExists { .. } => Some("choose another `--out`, or delete it".into()),
             Self::NoTokenizer { cure, .. } => Some((*cure).into()),
             Self::NoChatTemplate { .. } => Some("continue the text itself with `--raw`".into()),

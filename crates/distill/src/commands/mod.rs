@@ -9,6 +9,7 @@ use crate::error::DistillError;
 
 pub mod bench;
 pub mod convert;
+pub mod data;
 pub mod doctor;
 pub mod eval;
 pub mod forward;
@@ -61,6 +62,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Report(args) => report::run(args),
         Command::Pretrain(args) => pretrain::run(args, &device),
         Command::GenerateData(args) => generate_data::run(args, &device),
+        Command::Data(args) => data::run(args, &device),
         Command::Convert(args) => convert::run(args, &device),
         Command::Generate(args) => generate::run(args, &device),
         Command::Forward(args) => forward::run(args, &device),

@@ -3,10 +3,11 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::bail;
+use anyhow::{Context, bail, ensure};
 use eval::synthetic::SyntheticTask;
 use model::{ChatTemplate, Message, ModelError, Role, Tokenizer};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{Example, ReplyRecord, records};
 
@@ -95,26 +96,33 @@ impl Chat {
     /// # Errors
     /// When the file cannot be read or a record has another shape.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
-        let shapes =
-            "`messages`, `conversations`, `prompt` and `reply`, or `instruction` and `output`";
-        let mut chats = Vec::new();
-        for (index, record) in records::read::<Record>(path, shapes)?
-            .into_iter()
-            .enumerate()
-        {
-            let mut messages = record.into_messages()?;
-            while messages
-                .last()
-                .is_some_and(|message| message.role != Role::Assistant)
-            {
-                messages.pop();
-            }
-            chats.push(Self {
-                id: index.to_string(),
-                messages,
-            });
-        }
+        let conversations = records::read(path, closed_turns)?;
+        let chats = conversations.into_iter().enumerate();
+        let chats = chats.map(|(index, messages)| Self {
+            id: index.to_string(),
+            messages,
+        });
         Ok(distinct(chats))
+    }
+
+    /// The conversation of one record, in a shape that [`read`](Self::read) takes; its id is `row`.
+    ///
+    /// # Errors
+    /// When the record has another shape, asks for nothing, or holds no reply to learn.
+    pub fn from_record(row: usize, record: Value) -> anyhow::Result<Self> {
+        let chat = Self {
+            id: row.to_string(),
+            messages: closed_turns(record)?,
+        };
+        let Some(reply) = chat.messages.last() else {
+            bail!("there is no assistant turn");
+        };
+        ensure!(
+            !chat.prompt().is_empty(),
+            "there is no turn before the reply"
+        );
+        ensure!(!reply.content.trim().is_empty(), "the last reply is empty");
+        Ok(chat)
     }
 
     /// Conversations of prompts with replies.
@@ -175,8 +183,22 @@ impl Chat {
     }
 }
 
+/// Turns of a record up to its last assistant turn.
+fn closed_turns(record: Value) -> anyhow::Result<Vec<Message>> {
+    // Of untagged shapes serde says only that none fits.
+    let record: Record = serde_json::from_value(record).ok().context(
+        "expected `messages`, `conversations`, `prompt` and `reply`, or `instruction` and `output`",
+    )?;
+    let mut messages = record.into_messages()?;
+    let is_open = |message: &Message| message.role != Role::Assistant;
+    while messages.last().is_some_and(is_open) {
+        messages.pop();
+    }
+    Ok(messages)
+}
+
 /// Chats with a prompt, each prompt once.
-fn distinct(chats: impl IntoIterator<Item = Chat>) -> Vec<Chat> {
+pub(super) fn distinct(chats: impl IntoIterator<Item = Chat>) -> Vec<Chat> {
     let mut seen = HashSet::new();
     let key = |chat: &Chat| -> Vec<(&'static str, String)> {
         chat.prompt()
@@ -236,7 +258,7 @@ mod tests {
             read("{\"prompt\":\"a\",\"reply\":\"b\"}\n{\"text\":\"x\"}").expect_err("no shape");
         let message = format!("{error:#}");
         assert!(
-            message.contains("record 1") && message.contains("instruction"),
+            message.contains("row 2") && message.contains("instruction"),
             "{message}"
         );
     }

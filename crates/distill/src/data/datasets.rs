@@ -7,6 +7,7 @@ use eval::synthetic::{SyntheticTask, TaskKind, TaskMix, tasks};
 use kernels::SsmBackend;
 use model::{ChatTemplate, HybridModel, Tokenizer};
 
+use super::prepared::{self, Kind};
 use super::pseudo_labels::{PseudoLabelPlan, pseudo_labels};
 use super::{Chat, Example, Preference, PreferenceExample, builtin, split, text};
 use crate::recipe::{DataSource, Plan, StageKind};
@@ -38,8 +39,10 @@ struct Sources {
     sft: Vec<Chat>,
     pairs: Vec<Preference>,
     held_out: Vec<Chat>,
+    /// Examples that are tokens already: text, and what was prepared
     text: Vec<Example>,
     held_out_text: Vec<Example>,
+    prepared_pairs: Vec<PreferenceExample>,
 }
 
 /// Reads the data of `plan`, lets the teacher answer the prompts (cached under `run_dir`) and tokenises everything.
@@ -60,6 +63,7 @@ pub fn build<B: SsmBackend>(
         .context("the teacher's tokenizer has no control tokens of ChatML, Llama-3 or Zephyr")?;
     let sources = match &plan.data.source {
         DataSource::Builtin(_) => builtin_sources(plan)?,
+        DataSource::Prepared(folder) => prepared_sources(plan, tokenizer, folder)?,
         DataSource::Files {
             chat,
             text,
@@ -103,6 +107,7 @@ pub fn build<B: SsmBackend>(
     }
     data.distillation.extend(sources.text.iter().cloned());
     data.sft.extend(sources.text);
+    data.dpo = sources.prepared_pairs;
     for pair in &sources.pairs {
         data.dpo.extend(pair.encode(tokenizer, &template, seq_len)?);
     }
@@ -179,20 +184,58 @@ fn file_sources(
     sources.prompts = sources.sft.clone();
     for path in text_files {
         let windows = text::windows(path, tokenizer, plan.data.seq_len)?;
-        let windows: Vec<_> = windows.into_iter().enumerate().collect();
-        let (train, held_out) = split(windows, share, |(index, _)| index.to_string());
-        sources
-            .text
-            .extend(train.into_iter().map(|(_, window)| window));
-        sources
-            .held_out_text
-            .extend(held_out.into_iter().map(|(_, window)| window));
+        sources.hold_out(windows, share);
     }
     for path in preferences {
         let (train, _) = split(Preference::read(path)?, share, Preference::id);
         sources.pairs.extend(train);
     }
     Ok(sources)
+}
+
+/// Documents of a prepared folder, cut to `seq_len`; conversations and windows of text are held out alike.
+fn prepared_sources(plan: &Plan, tokenizer: &Tokenizer, folder: &Path) -> anyhow::Result<Sources> {
+    let mut sources = Sources::default();
+    let seq_len = plan.data.seq_len;
+    let mut chats: Vec<Example> = Vec::new();
+    for (kind, documents) in prepared::read(folder, tokenizer)? {
+        match kind {
+            Kind::Chat => chats.extend(documents),
+            Kind::Text => {
+                for document in documents {
+                    sources.hold_out(text::cut(&document.ids, seq_len), plan.data.eval_share);
+                }
+            }
+            Kind::Preferences => {
+                let cut = |document: &Example| {
+                    let whole = document.target_count();
+                    let cut = document.clone().truncated(seq_len)?;
+                    (cut.target_count() == whole).then_some(cut)
+                };
+                let pairs = documents.chunks_exact(2).filter_map(|pair| {
+                    let (chosen, rejected) = (cut(&pair[0])?, cut(&pair[1])?);
+                    Some(PreferenceExample { chosen, rejected })
+                });
+                sources.prepared_pairs.extend(pairs);
+            }
+        }
+    }
+    let chats = chats
+        .into_iter()
+        .filter_map(|document| document.truncated(seq_len));
+    sources.hold_out(chats.collect(), plan.data.eval_share);
+    Ok(sources)
+}
+
+impl Sources {
+    /// Adds tokenised examples, a share of them as held out.
+    fn hold_out(&mut self, examples: Vec<Example>, share: f64) {
+        let examples: Vec<_> = examples.into_iter().enumerate().collect();
+        let (train, held_out) = split(examples, share, |(index, _)| index.to_string());
+        let strip = |(_, example): (usize, Example)| example;
+        self.text.extend(train.into_iter().map(strip));
+        self.held_out_text.extend(held_out.into_iter().map(strip));
+    }
 }
 
 /// One of each in turn; the rest of the longer list at the end.

@@ -9,6 +9,7 @@ pub mod filter;
 pub mod jsonl;
 pub mod packing;
 pub mod preference;
+pub mod prepared;
 pub mod prompts;
 mod pseudo_labels;
 mod records;

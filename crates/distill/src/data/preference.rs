@@ -1,10 +1,13 @@
 //! Pairs of a preferred and a rejected reply to one prompt.
 
+use std::collections::HashSet;
 use std::path::Path;
 
+use anyhow::{Context, ensure};
 use eval::synthetic::SyntheticTask;
 use model::{ChatTemplate, Message, ModelError, Tokenizer};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::chat::Turn;
 use super::{Example, records};
@@ -37,6 +40,10 @@ enum Record {
         chosen: Turn,
         rejected: Turn,
     },
+    Whole {
+        chosen: Vec<Turn>,
+        rejected: Vec<Turn>,
+    },
     Text {
         prompt: String,
         chosen: String,
@@ -45,43 +52,74 @@ enum Record {
 }
 
 impl Preference {
-    /// Reads a file of pairs: JSON array or lines of `{conversations, chosen, rejected}` with turns, or of
-    /// `{prompt, chosen, rejected}` with text. Repeated records and equal replies are dropped.
+    /// Reads a file of pairs: JSON array or lines of `{conversations, chosen, rejected}` with turns, of
+    /// `{chosen, rejected}` with whole conversations, or of `{prompt, chosen, rejected}` with text. Repeated records and
+    /// equal replies are dropped.
     ///
     /// # Errors
     /// When the file cannot be read or a record has another shape.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
-        let shapes = "`chosen` and `rejected` with `conversations` or `prompt`";
-        let mut pairs: Vec<Self> = Vec::new();
-        for record in records::read::<Record>(path, shapes)? {
-            let pair = match record {
-                Record::Conversations {
-                    conversations,
-                    chosen,
-                    rejected,
-                } => Self {
-                    prompt: conversations
-                        .into_iter()
-                        .map(Turn::into_message)
-                        .collect::<Result<_, _>>()?,
-                    chosen: chosen.into_message()?,
-                    rejected: rejected.into_message()?,
-                },
-                Record::Text {
+        let mut pairs = records::read(path, Self::from_value)?;
+        pairs.retain(|pair| pair.chosen != pair.rejected);
+        Ok(distinct(pairs))
+    }
+
+    /// The pair of one record, in a shape that [`read`](Self::read) takes.
+    ///
+    /// # Errors
+    /// When the record has another shape, asks for nothing, or prefers neither reply.
+    pub fn from_record(record: Value) -> anyhow::Result<Self> {
+        let pair = Self::from_value(record)?;
+        ensure!(!pair.prompt.is_empty(), "there is no turn before the reply");
+        ensure!(pair.chosen != pair.rejected, "both replies are the same");
+        let is_empty = |reply: &Message| reply.content.trim().is_empty();
+        ensure!(!is_empty(&pair.chosen), "the chosen reply is empty");
+        ensure!(!is_empty(&pair.rejected), "the rejected reply is empty");
+        Ok(pair)
+    }
+
+    fn from_value(record: Value) -> anyhow::Result<Self> {
+        // Of untagged shapes serde says only that none fits.
+        let record: Record = serde_json::from_value(record).ok().context(
+            "expected `chosen` and `rejected` with `conversations` or `prompt`, or as conversations",
+        )?;
+        let messages = |turns: Vec<Turn>| -> anyhow::Result<Vec<Message>> {
+            turns.into_iter().map(Turn::into_message).collect()
+        };
+        Ok(match record {
+            Record::Conversations {
+                conversations,
+                chosen,
+                rejected,
+            } => Self {
+                prompt: messages(conversations)?,
+                chosen: chosen.into_message()?,
+                rejected: rejected.into_message()?,
+            },
+            Record::Whole { chosen, rejected } => {
+                let (mut prompt, mut other) = (messages(chosen)?, messages(rejected)?);
+                let chosen = prompt.pop().context("`chosen` is empty")?;
+                let rejected = other.pop().context("`rejected` is empty")?;
+                ensure!(
+                    prompt == other,
+                    "`chosen` and `rejected` differ before the last turn"
+                );
+                Self {
                     prompt,
                     chosen,
                     rejected,
-                } => Self {
-                    prompt: vec![Message::user(prompt)],
-                    chosen: Message::assistant(chosen),
-                    rejected: Message::assistant(rejected),
-                },
-            };
-            if pair.chosen != pair.rejected && !pairs.contains(&pair) {
-                pairs.push(pair);
+                }
             }
-        }
-        Ok(pairs)
+            Record::Text {
+                prompt,
+                chosen,
+                rejected,
+            } => Self {
+                prompt: vec![Message::user(prompt)],
+                chosen: Message::assistant(chosen),
+                rejected: Message::assistant(rejected),
+            },
+        })
     }
 
     /// A synthetic task: its answer against its distractor.
@@ -142,16 +180,30 @@ impl Preference {
     }
 }
 
+/// Each pair once.
+pub(super) fn distinct(pairs: Vec<Preference>) -> Vec<Preference> {
+    let mut seen = HashSet::new();
+    let turn = |message: &Message| (message.role.name(), message.content.clone());
+    let key = |pair: &Preference| {
+        let replies = [&pair.chosen, &pair.rejected];
+        let turns = pair.prompt.iter().chain(replies).map(turn);
+        turns.collect::<Vec<_>>()
+    };
+    let is_new = |pair: &Preference| seen.insert(key(pair));
+    pairs.into_iter().filter(is_new).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn both_shapes_are_read_and_equal_replies_dropped() {
+    fn each_shape_is_read_and_equal_replies_dropped() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("pairs.jsonl");
         let text = r#"{"conversations":[{"from":"human","value":"q"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}
 {"prompt":"q","chosen":"a","rejected":"b"}
+{"chosen":[{"role":"user","content":"q"},{"role":"assistant","content":"a"}],"rejected":[{"role":"user","content":"q"},{"role":"assistant","content":"b"}]}
 {"prompt":"q","chosen":"a","rejected":"a"}
 "#;
         std::fs::write(&path, text).expect("writes");

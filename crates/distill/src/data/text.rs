@@ -16,7 +16,8 @@ pub fn windows(path: &Path, tokenizer: &Tokenizer, seq_len: usize) -> anyhow::Re
     Ok(cut(&ids, seq_len))
 }
 
-fn cut(ids: &[u32], seq_len: usize) -> Vec<Example> {
+/// As [`windows`], of tokens.
+pub fn cut(ids: &[u32], seq_len: usize) -> Vec<Example> {
     ids.chunks(seq_len.max(2))
         .filter(|window| window.len() * 2 >= seq_len && window.len() >= 2)
         .map(|window| Example {

@@ -27,12 +27,14 @@ pub enum Packing {
     Published,
 }
 
-/// `[data]`: either `source`, or files.
+/// `[data]`: either `source`, or `prepared`, or files.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataTable {
     /// `builtin:tiny`.
     pub source: Option<String>,
+    /// Folder of `distill data prepare`, in place of all files.
+    pub prepared: Option<PathBuf>,
     /// Conversations: JSON or JSON lines, `messages`, or `instruction`/`input`/`output` records.
     #[serde(default)]
     pub chat: Vec<PathBuf>,

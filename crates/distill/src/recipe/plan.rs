@@ -24,6 +24,8 @@ pub enum TeacherSource {
 pub enum DataSource {
     /// Data embedded in the binary: `tiny`.
     Builtin(String),
+    /// A folder of `distill data prepare`.
+    Prepared(PathBuf),
     /// Files.
     Files {
         /// Conversations.

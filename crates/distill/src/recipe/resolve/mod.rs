@@ -100,10 +100,10 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
     let table = &recipe.data;
     let has_files =
         !(table.chat.is_empty() && table.text.is_empty() && table.preferences.is_empty());
-    let source = match &table.source {
-        Some(source) => {
+    let source = match (&table.source, &table.prepared) {
+        (Some(source), prepared) => {
             check.that(
-                !has_files,
+                !has_files && prepared.is_none(),
                 "data.source",
                 || format!("\"{source}\" beside files"),
                 "alone, or left out",
@@ -119,7 +119,23 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
                 }
             }
         }
-        None => {
+        (None, Some(folder)) => {
+            let found = || format!("\"{}\"", folder.display());
+            check.that(
+                !has_files,
+                "data.prepared",
+                || format!("{} beside files", found()),
+                "alone: give the files to `distill data prepare`",
+            )?;
+            check.that(
+                table.pseudo_labels.unwrap_or(0) == 0,
+                "data.prepared",
+                || format!("{} beside `pseudo_labels`", found()),
+                "without them: its documents keep the replies that they were prepared with",
+            )?;
+            DataSource::Prepared(folder.clone())
+        }
+        (None, None) => {
             check.that(
                 has_files,
                 "data",

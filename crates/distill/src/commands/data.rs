@@ -1,0 +1,97 @@
+//! `data`: training data made ready ahead.
+
+use anyhow::Context;
+use model::ChatTemplate;
+
+use crate::backend::{Device, InnerBackend};
+use crate::builtin::load_path;
+use crate::cli::{DataArgs, DataCommand, PrepareDataArgs, TemplateArg};
+use crate::commands::Outcome;
+use crate::data::prepared::{Kind, Prepared, Source, prepare};
+use crate::error::DistillError;
+
+/// Bad rows that are named; the rest is counted.
+const NAMED: usize = 10;
+
+/// Runs the verb.
+///
+/// # Errors
+/// When the model has no tokenizer or no chat template, as [`prepare`] says, or without a file.
+pub fn run(args: DataArgs, device: &Device) -> anyhow::Result<Outcome> {
+    match args.command {
+        DataCommand::Prepare(args) => run_prepare(args, device),
+    }
+}
+
+fn run_prepare(args: PrepareDataArgs, device: &Device) -> anyhow::Result<Outcome> {
+    let files = [
+        (Kind::Chat, &args.chat),
+        (Kind::Text, &args.text),
+        (Kind::Preferences, &args.preferences),
+    ];
+    let mut sources = Vec::new();
+    for (kind, paths) in files {
+        sources.extend(paths.iter().map(|path| Source {
+            kind,
+            path: path.clone(),
+        }));
+    }
+    anyhow::ensure!(
+        !sources.is_empty(),
+        "there is no file to prepare: give `--chat`, `--text` or `--preferences`"
+    );
+    let loaded = load_path::<InnerBackend>(&args.model, device)
+        .with_context(|| format!("model `{}`", args.model.display()))?;
+    let tokenizer = loaded.tokenizer.ok_or_else(|| DistillError::NoTokenizer {
+        path: args.model.clone(),
+        cure: "put the `tokenizer.json` of the teacher there",
+    })?;
+    let template = match args.template {
+        TemplateArg::Detect => ChatTemplate::detect(&tokenizer).with_context(|| {
+            let model = args.model.display();
+            format!("the tokenizer of `{model}` has the control tokens of no known chat template")
+        })?,
+        TemplateArg::ChatMl => ChatTemplate::chat_ml(),
+        TemplateArg::Llama3 => ChatTemplate::Llama3,
+        TemplateArg::Zephyr => ChatTemplate::Zephyr,
+    };
+    let name = match &template {
+        ChatTemplate::ChatMl { default_system } => match default_system {
+            Some(system) => format!("chat-ml with the system turn `{system}`"),
+            None => "chat-ml".into(),
+        },
+        ChatTemplate::Llama3 => "llama3".into(),
+        ChatTemplate::Zephyr => "zephyr".into(),
+    };
+    let prepared = prepare(
+        &sources,
+        &tokenizer,
+        (&template, &name),
+        &args.out,
+        args.skip_bad,
+    )?;
+    say(&args, &prepared);
+    Ok(Outcome::Done)
+}
+
+#[expect(
+    clippy::print_stderr,
+    reason = "a summary for the person who ran the command"
+)]
+fn say(args: &PrepareDataArgs, prepared: &Prepared) {
+    let Prepared { manifest, bad_rows } = prepared;
+    for bad in bad_rows.iter().take(NAMED) {
+        eprintln!("left out: {bad}");
+    }
+    if bad_rows.len() > NAMED {
+        eprintln!("left out: {} more rows", bad_rows.len() - NAMED);
+    }
+    let documents: usize = manifest.shards.iter().map(|shard| shard.documents).sum();
+    let tokens: usize = manifest.shards.iter().map(|shard| shard.tokens).sum();
+    let repeated: usize = manifest.inputs.iter().map(|input| input.repeated).sum();
+    eprintln!(
+        "{documents} documents, {tokens} tokens in `{}`; left out: {} bad, {repeated} repeated",
+        args.out.display(),
+        bad_rows.len()
+    );
+}

@@ -1,0 +1,204 @@
+use std::path::{Path, PathBuf};
+
+use model::ChatTemplate;
+use proptest::prelude::*;
+
+use super::*;
+use crate::data::Example;
+use crate::testing::chat_tokenizer;
+
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../tests/fixtures/prepared")
+        .join(name)
+}
+
+fn source(kind: Kind, name: &str) -> Source {
+    Source {
+        kind,
+        path: fixture(name),
+    }
+}
+
+fn make(sources: &[Source], folder: &Path, skip_bad: bool) -> anyhow::Result<Prepared> {
+    let template = ChatTemplate::chat_ml();
+    let named = (&template, "chat-ml");
+    prepare(sources, &chat_tokenizer(), named, folder, skip_bad)
+}
+
+/// A folder of all sound fixtures and a file of text.
+fn sound(dir: &Path) -> (PathBuf, Prepared) {
+    let text = dir.join("text.txt");
+    std::fs::write(&text, "one two three words").unwrap();
+    let sources = [
+        source(Kind::Chat, "chat.jsonl"),
+        source(Kind::Chat, "alpaca.json"),
+        source(Kind::Preferences, "pairs.jsonl"),
+        Source {
+            kind: Kind::Text,
+            path: text,
+        },
+    ];
+    let folder = dir.join("prepared");
+    let prepared = make(&sources, &folder, false).unwrap();
+    (folder, prepared)
+}
+
+/// What the model is trained to say in a document.
+fn said(document: &Example) -> String {
+    let targets = document.ids.iter().zip(&document.targets);
+    let said: Vec<u32> = targets
+        .filter_map(|(id, target)| target.then_some(*id))
+        .collect();
+    chat_tokenizer().decode(&said)
+}
+
+fn golden_documents() -> Vec<Example> {
+    vec![
+        Example {
+            ids: vec![1, 70000, 3],
+            targets: vec![false, true, true],
+        },
+        Example {
+            ids: vec![u32::MAX, 0],
+            targets: vec![false, true],
+        },
+    ]
+}
+
+#[test]
+fn a_shard_is_the_bytes_that_another_program_writes() {
+    let golden = std::fs::read(fixture("golden.shard")).unwrap();
+    let fingerprint: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let ours = shard::encode(Kind::Chat, &fingerprint, &golden_documents());
+    assert_eq!(ours, golden);
+    let path = Path::new("golden.shard");
+    let read = shard::decode(path, &golden, Kind::Chat, &hex(&fingerprint)).unwrap();
+    assert_eq!(read, golden_documents());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn shards_survive_the_round_trip(
+        documents in proptest::collection::vec(
+            proptest::collection::vec((any::<u32>(), any::<bool>()), 0..40),
+            0..12,
+        ),
+    ) {
+        let documents: Vec<Example> = documents
+            .into_iter()
+            .map(|tokens| {
+                let (ids, targets) = tokens.into_iter().unzip();
+                Example { ids, targets }
+            })
+            .collect();
+        let bytes = shard::encode(Kind::Text, &[7; 32], &documents);
+        let read = shard::decode(Path::new("s"), &bytes, Kind::Text, &hex(&[7; 32])).unwrap();
+        prop_assert_eq!(read, documents);
+    }
+
+    #[test]
+    fn a_changed_or_cut_shard_is_never_read(at in 0_usize..141, bit in 0_u32..8) {
+        let mut bytes = std::fs::read(fixture("golden.shard")).unwrap();
+        let fingerprint: Vec<u8> = (0..32).collect();
+        let decode = |bytes: &[u8]| {
+            shard::decode(Path::new("s.shard"), bytes, Kind::Chat, &hex(&fingerprint))
+        };
+        let error = decode(&bytes[..at]).unwrap_err().to_string();
+        prop_assert!(error.starts_with("`s.shard`: "), "{}", error);
+        bytes[at] ^= 1 << bit;
+        prop_assert!(decode(&bytes).is_err());
+    }
+}
+
+#[test]
+fn documents_come_back_with_their_replies_as_targets() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, prepared) = sound(dir.path());
+    let shards = read(&folder, &chat_tokenizer()).unwrap();
+    let kinds: Vec<Kind> = shards.iter().map(|(kind, _)| *kind).collect();
+    assert_eq!(kinds, [Kind::Chat, Kind::Text, Kind::Preferences]);
+    let all: Vec<Vec<String>> = shards
+        .iter()
+        .map(|(_, documents)| documents.iter().map(said).collect())
+        .collect();
+    let end = "<|im_end|>";
+    assert_eq!(
+        all[0],
+        [
+            format!("Hello.{end}See you.{end}"),
+            format!("Two.{end}"),
+            format!("Four.{end}"),
+            format!("3{end}"),
+            format!("Python.{end}"),
+        ]
+    );
+    assert_eq!(all[1], ["one two three words"]);
+    let pairs = ["Good.", "Bad.", "Yes.", "No.", "Right.", "Wrong."];
+    assert_eq!(all[2], pairs.map(|reply| format!("{reply}{end}")));
+    assert_eq!(
+        chat_tokenizer().decode(&shards[0].1[3].ids),
+        format!("<|im_start|>user\nAdd\n\n1 2{end}\n<|im_start|>assistant\n3{end}\n")
+    );
+    let counts: Vec<_> = prepared
+        .manifest
+        .inputs
+        .iter()
+        .map(|input| (input.rows, input.bad, input.repeated))
+        .collect();
+    assert_eq!(counts, [(4, 0, 1), (2, 0, 0), (3, 0, 0), (1, 0, 0)]);
+}
+
+#[test]
+fn bad_rows_are_named_by_number_and_counted_when_skipped() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("prepared");
+    let sources = [source(Kind::Chat, "bad.jsonl")];
+    let error = make(&sources, &folder, false).unwrap_err().to_string();
+    assert!(
+        error.contains("bad.jsonl`: row 2: expected `messages`")
+            && error.ends_with("; 3 more rows are bad"),
+        "{error}"
+    );
+    assert!(!folder.exists(), "nothing is written");
+    let prepared = make(&sources, &folder, true).unwrap();
+    let input = &prepared.manifest.inputs[0];
+    assert_eq!((input.rows, input.bad, input.repeated), (6, 4, 0));
+    let reasons = [
+        "row 2: expected `messages`",
+        "row 4: role `robot`",
+        "row 5: there is no assistant turn",
+        "row 6: not JSON",
+    ];
+    assert_eq!(prepared.bad_rows.len(), 4);
+    for (found, reason) in prepared.bad_rows.iter().zip(reasons) {
+        assert!(found.contains(reason), "{found}: {reason}");
+    }
+    let shards = read(&folder, &chat_tokenizer()).unwrap();
+    assert_eq!(shards[0].1.len(), 2);
+}
+
+#[test]
+fn another_tokenizer_a_swapped_shard_and_an_unfinished_folder_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, prepared) = sound(dir.path());
+    let other = model::Tokenizer::train_bpe(["other"], 262, &["<|im_end|>"]).unwrap();
+    let error = read(&folder, &other).unwrap_err().to_string();
+    assert!(error.contains("the teacher's"), "{error}");
+
+    let error = make(&[source(Kind::Chat, "chat.jsonl")], &folder, false).unwrap_err();
+    assert!(error.to_string().contains("exists already"), "{error}");
+
+    let elsewhere = dir.path().join("elsewhere");
+    make(&[source(Kind::Chat, "alpaca.json")], &elsewhere, false).unwrap();
+    let shard = &prepared.manifest.shards[0].file;
+    std::fs::copy(elsewhere.join(shard), folder.join(shard)).unwrap();
+    let error = read(&folder, &chat_tokenizer()).unwrap_err().to_string();
+    assert!(error.contains("a shard of other data"), "{error}");
+
+    std::fs::remove_file(folder.join("manifest.json")).unwrap();
+    let error = read(&folder, &chat_tokenizer()).unwrap_err().to_string();
+    assert!(error.contains("manifest.json"), "{error}");
+}
