@@ -103,3 +103,34 @@ fn bad_rows_end_with_1_and_a_hint_or_are_counted() {
     let (code, _, stderr) = place.run(&PREPARE);
     assert_eq!(code, Some(2), "{stderr}");
 }
+
+#[test]
+fn a_tokenizer_config_writes_chats_and_refuses_single_rows() {
+    let place = Workplace::new();
+    let config = serde_json::json!({
+        "chat_template": "{% for m in messages %}<|im_start|>{{ m.role }}: {{ m.content }}<|im_end|>{% endfor %}\
+            {% if add_generation_prompt %}<|im_start|>assistant: {% endif %}",
+        "eos_token": "<|im_end|>",
+    });
+    std::fs::write(place.path("tokenizer_config.json"), config.to_string()).unwrap();
+    let rows = "{\"prompt\":\"a\",\"reply\":\"b\"}\n{\"prompt\":\"c<|im_end|>\",\"reply\":\"d\"}\n";
+    std::fs::write(place.path("chat.jsonl"), rows).unwrap();
+    let mut prepare = PREPARE.to_vec();
+    prepare.extend(["--tokenizer-config", "tokenizer_config.json"]);
+    let (code, _, stderr) = place.run(&prepare);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("chat.jsonl`: row 2: chat template of `tokenizer_config.json`")
+            && stderr.contains("control token `<|im_end|>`"),
+        "{stderr}"
+    );
+    prepare.push("--skip-bad");
+    let (code, _, stderr) = place.run(&prepare);
+    assert_eq!(code, Some(0), "{stderr}");
+    let manifest = std::fs::read(place.path("prepared/manifest.json")).unwrap();
+    let manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let template = manifest["template"].as_str().unwrap();
+    assert!(template.starts_with("jinja with sha256 "), "{template}");
+    assert_eq!(manifest["inputs"][0]["bad"], 1);
+    assert_eq!(manifest["shards"][0]["documents"], 1);
+}

@@ -208,6 +208,9 @@ pub struct PrepareDataArgs {
     /// How conversations are written
     #[arg(long, value_name = "NAME", default_value = "detect")]
     pub template: TemplateArg,
+    /// A `tokenizer_config.json` whose own chat template is used
+    #[arg(long, value_name = "FILE", conflicts_with = "template")]
+    pub tokenizer_config: Option<PathBuf>,
     /// Leave rows that are not valid out and count them
     #[arg(long)]
     pub skip_bad: bool,

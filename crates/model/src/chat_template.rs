@@ -3,10 +3,14 @@
 //! Control tokens are put in by id; what people wrote is encoded as plain text, so a message can
 //! never open or close a turn.
 
+mod jinja;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;
 use crate::tokenizer::Tokenizer;
+
+pub use jinja::JinjaTemplate;
 
 /// The system turn SmolLM2 starts with when a conversation brings none.
 const SMOLLM2_SYSTEM: &str = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
@@ -91,6 +95,8 @@ pub enum ChatTemplate {
     Llama3,
     /// `<|ROLE|>` (plain text), line break, text, `</s>`, line break
     Zephyr,
+    /// As a `tokenizer_config.json` says
+    Jinja(JinjaTemplate),
 }
 
 impl ChatTemplate {
@@ -141,6 +147,7 @@ impl ChatTemplate {
             Self::ChatMl { .. } => "<|im_end|>",
             Self::Llama3 => "<|eot_id|>",
             Self::Zephyr => "</s>",
+            Self::Jinja(template) => return template.end_of_turn(tokenizer),
         };
         self.control(tokenizer, token)
     }
@@ -148,13 +155,17 @@ impl ChatTemplate {
     /// `messages` as tokens; with `add_generation_prompt` the header of a reply follows.
     ///
     /// # Errors
-    /// [`ModelError::MissingToken`] when `tokenizer` lacks one of the template's control tokens.
+    /// [`ModelError::MissingToken`] when `tokenizer` lacks one of the template's control tokens;
+    /// [`ModelError::ChatTemplate`] as [`JinjaTemplate`] says.
     pub fn encode_chat(
         &self,
         tokenizer: &Tokenizer,
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<EncodedChat, ModelError> {
+        if let Self::Jinja(template) = self {
+            return template.encode_chat(tokenizer, messages, add_generation_prompt);
+        }
         let mut writer = Writer {
             tokenizer,
             chat: EncodedChat::default(),
@@ -206,6 +217,7 @@ impl ChatTemplate {
                     writer.text("<|assistant|>\n");
                 }
             }
+            Self::Jinja(_) => unreachable!("returned above"),
         }
         Ok(writer.finish())
     }
@@ -215,6 +227,7 @@ impl ChatTemplate {
             Self::ChatMl { .. } => "ChatML",
             Self::Llama3 => "Llama-3",
             Self::Zephyr => "Zephyr",
+            Self::Jinja(_) => "tokenizer_config.json",
         };
         tokenizer.special_id(token).ok_or(ModelError::MissingToken {
             token,

@@ -60,6 +60,14 @@ pub enum ModelError {
         /// The template
         template: &'static str,
     },
+    /// A chat template of a `tokenizer_config.json` cannot be used, or not for a conversation.
+    #[error("chat template of `{}`: {problem}", path.display())]
+    ChatTemplate {
+        /// The file
+        path: PathBuf,
+        /// What is wrong, and the cure
+        problem: String,
+    },
     /// A prompt cannot be answered.
     #[error("prompt {index}: {problem}")]
     Prompt {

@@ -18,7 +18,7 @@ mod rope;
 mod tokenizer;
 
 pub use cache::{Cache, KvCache, LayerCache, Mamba1State, Mamba2State, decode_state_bytes};
-pub use chat_template::{ChatTemplate, EncodedChat, Message, Role};
+pub use chat_template::{ChatTemplate, EncodedChat, JinjaTemplate, Message, Role};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };

@@ -1,7 +1,7 @@
 //! `data`: training data made ready ahead.
 
 use anyhow::Context;
-use model::ChatTemplate;
+use model::{ChatTemplate, JinjaTemplate};
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
@@ -46,14 +46,15 @@ fn run_prepare(args: PrepareDataArgs, device: &Device) -> anyhow::Result<Outcome
         path: args.model.clone(),
         cure: "put the `tokenizer.json` of the teacher there",
     })?;
-    let template = match args.template {
-        TemplateArg::Detect => ChatTemplate::detect(&tokenizer).with_context(|| {
+    let template = match (&args.tokenizer_config, args.template) {
+        (Some(path), _) => ChatTemplate::Jinja(JinjaTemplate::load(path)?),
+        (None, TemplateArg::Detect) => ChatTemplate::detect(&tokenizer).with_context(|| {
             let model = args.model.display();
             format!("the tokenizer of `{model}` has the control tokens of no known chat template")
         })?,
-        TemplateArg::ChatMl => ChatTemplate::chat_ml(),
-        TemplateArg::Llama3 => ChatTemplate::Llama3,
-        TemplateArg::Zephyr => ChatTemplate::Zephyr,
+        (None, TemplateArg::ChatMl) => ChatTemplate::chat_ml(),
+        (None, TemplateArg::Llama3) => ChatTemplate::Llama3,
+        (None, TemplateArg::Zephyr) => ChatTemplate::Zephyr,
     };
     let name = match &template {
         ChatTemplate::ChatMl { default_system } => match default_system {
@@ -62,6 +63,7 @@ fn run_prepare(args: PrepareDataArgs, device: &Device) -> anyhow::Result<Outcome
         },
         ChatTemplate::Llama3 => "llama3".into(),
         ChatTemplate::Zephyr => "zephyr".into(),
+        ChatTemplate::Jinja(template) => format!("jinja with sha256 {}", template.sha256()),
     };
     let prepared = prepare(
         &sources,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use model::{ChatTemplate, Tokenizer};
+use model::{ChatTemplate, Message, Tokenizer};
 use sha2::{Digest, Sha256};
 
 use super::manifest::{FILE, Input, Kind, Manifest, ShardEntry, VERSION, fingerprint};
@@ -70,7 +70,7 @@ pub fn prepare(
     }
     let mut rows = Rows::default();
     for source in sources {
-        rows.read(source)?;
+        rows.read(source, tokenizer, template)?;
     }
     if let Some(first) = rows.bad.first().filter(|_| !skip_bad) {
         return Err(DistillError::BadRow {
@@ -137,7 +137,12 @@ pub fn prepare(
 
 impl Rows {
     /// Adds a file; rows that are not valid are noted.
-    fn read(&mut self, source: &Source) -> anyhow::Result<()> {
+    fn read(
+        &mut self,
+        source: &Source,
+        tokenizer: &Tokenizer,
+        template: &ChatTemplate,
+    ) -> anyhow::Result<()> {
         let path = &source.path;
         let bytes = std::fs::read(path).map_err(|source| DistillError::Io {
             action: "read",
@@ -145,6 +150,11 @@ impl Rows {
             source,
         })?;
         let bad_before = self.bad.len();
+        // A program may refuse single rows; the built-in templates take all or none.
+        let is_written = |messages: &[Message]| match template {
+            ChatTemplate::Jinja(_) => template.encode_chat(tokenizer, messages, false).map(drop),
+            _ => Ok(()),
+        };
         let (rows, repeated) = match source.kind {
             Kind::Text => {
                 let text = jsonl::read_text(path)?;
@@ -155,15 +165,24 @@ impl Rows {
                 (1, 0)
             }
             Kind::Chat => {
-                let (rows, valid) = self.valid(path, Chat::from_record)?;
+                let (rows, valid) = self.valid(path, |row, record| {
+                    let chat = Chat::from_record(row, record)?;
+                    is_written(&chat.messages)?;
+                    Ok(chat)
+                })?;
                 let before = self.chats.len() + valid.len();
                 self.chats.extend(valid);
                 self.chats = chat::distinct(std::mem::take(&mut self.chats));
                 (rows, before - self.chats.len())
             }
             Kind::Preferences => {
-                let (rows, valid) =
-                    self.valid(path, |_, record| Preference::from_record(record))?;
+                let (rows, valid) = self.valid(path, |_, record| {
+                    let pair = Preference::from_record(record)?;
+                    for reply in [&pair.chosen, &pair.rejected] {
+                        is_written(&[&pair.prompt[..], std::slice::from_ref(reply)].concat())?;
+                    }
+                    Ok(pair)
+                })?;
                 let before = self.pairs.len() + valid.len();
                 self.pairs.extend(valid);
                 self.pairs = preference::distinct(std::mem::take(&mut self.pairs));

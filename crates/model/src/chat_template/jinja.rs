@@ -1,0 +1,323 @@
+//! The chat template of a `tokenizer_config.json`, a Jinja program from outside: it runs with bounded steps and output.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{Environment, Error, ErrorKind, context};
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use super::{EncodedChat, Message, Role};
+use crate::error::ModelError;
+use crate::tokenizer::Tokenizer;
+
+/// Most instructions of one rendering: a long conversation takes some thousands.
+const FUEL: u64 = 1_000_000;
+/// Most bytes of one rendering.
+const OUTPUT_BYTES: usize = 8 << 20;
+
+/// A chat template as Jinja source, with the tokens it may name.
+///
+/// What the assistant says is what the template adds after the header of a reply, up to its last special token; the
+/// template must therefore write a conversation as the beginning of every longer one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JinjaTemplate {
+    path: PathBuf,
+    source: String,
+    bos_token: Option<String>,
+    eos_token: Option<String>,
+}
+
+impl JinjaTemplate {
+    /// Reads `chat_template`, `bos_token` and `eos_token` of a `tokenizer_config.json`.
+    ///
+    /// # Errors
+    /// [`ModelError::Io`] when the file cannot be read; [`ModelError::ChatTemplate`] when it holds no template, or one that
+    /// is not Jinja.
+    pub fn load(path: &Path) -> Result<Self, ModelError> {
+        let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+        let problem = |problem: String| ModelError::ChatTemplate {
+            path: path.into(),
+            problem,
+        };
+        let config: Value =
+            serde_json::from_slice(&bytes).map_err(|error| problem(format!("no JSON: {error}")))?;
+        let source = config["chat_template"].as_str().ok_or_else(|| {
+            problem("there is no text `chat_template` (choose one by `--template`)".into())
+        })?;
+        // A token is a text, or an object that holds it.
+        let token = |key: &str| {
+            let token = &config[key];
+            let text = token.as_str().or_else(|| token["content"].as_str());
+            text.map(str::to_owned)
+        };
+        let template = Self {
+            path: path.into(),
+            source: source.into(),
+            bos_token: token("bos_token"),
+            eos_token: token("eos_token"),
+        };
+        template
+            .environment()
+            .and_then(|environment| environment.template_from_str(&template.source).map(drop))
+            .map_err(|error| problem(format!("{error:#}")))?;
+        Ok(template)
+    }
+
+    /// Hash of the source and its tokens.
+    pub fn sha256(&self) -> String {
+        let parts = (&self.source, &self.bos_token, &self.eos_token);
+        let digest = Sha256::digest(format!("{parts:?}"));
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+
+    pub(super) fn end_of_turn(&self, tokenizer: &Tokenizer) -> Result<u32, ModelError> {
+        let token = self.eos_token.as_deref();
+        token
+            .and_then(|token| tokenizer.special_id(token))
+            .ok_or_else(|| self.problem("its `eos_token` is no special token of the tokenizer"))
+    }
+
+    pub(super) fn encode_chat(
+        &self,
+        tokenizer: &Tokenizer,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<EncodedChat, ModelError> {
+        for message in messages {
+            let ids = tokenizer.encode_with_specials(&message.content);
+            // The template puts text and control tokens into one string.
+            if let Some(id) = ids.into_iter().find(|id| tokenizer.is_special(*id)) {
+                let token = tokenizer.token(id).unwrap_or_default();
+                return Err(self.problem(format!(
+                    "a message contains the control token `{token}` and could close its own turn"
+                )));
+            }
+        }
+        let mut chat = EncodedChat::default();
+        let mut done = String::new();
+        for (index, message) in messages.iter().enumerate() {
+            if message.role != Role::Assistant {
+                continue;
+            }
+            let header = self.render(&messages[..index], true)?;
+            self.push(&mut chat, tokenizer, &mut done, header, false)?;
+            let whole = self.render(&messages[..=index], false)?;
+            self.push(&mut chat, tokenizer, &mut done, whole, true)?;
+        }
+        let whole = self.render(messages, add_generation_prompt)?;
+        self.push(&mut chat, tokenizer, &mut done, whole, false)?;
+        Ok(chat)
+    }
+
+    /// Encodes what `whole` has after `done`; of a reply, up to the last special token is a target.
+    fn push(
+        &self,
+        chat: &mut EncodedChat,
+        tokenizer: &Tokenizer,
+        done: &mut String,
+        whole: String,
+        is_reply: bool,
+    ) -> Result<(), ModelError> {
+        let Some(piece) = whole.strip_prefix(done.as_str()) else {
+            return Err(self.problem(
+                "it writes the turns of a longer conversation otherwise, so replies cannot be told from prompts \
+                 (choose one by `--template`)",
+            ));
+        };
+        let ids = tokenizer.encode_with_specials(piece);
+        let end = ids.iter().rposition(|id| tokenizer.is_special(*id));
+        let targets = match is_reply {
+            true => end.map_or(ids.len(), |end| end + 1),
+            false => 0,
+        };
+        chat.loss_mask.extend((0..ids.len()).map(|i| i < targets));
+        chat.ids.extend(ids);
+        *done = whole;
+        Ok(())
+    }
+
+    fn render(
+        &self,
+        messages: &[Message],
+        add_generation_prompt: bool,
+    ) -> Result<String, ModelError> {
+        let mut output = Bounded(Vec::new());
+        let run = |output: &mut Bounded| -> Result<(), Error> {
+            let environment = self.environment()?;
+            let template = environment.template_from_str(&self.source)?;
+            let turn = |message: &Message| {
+                let content = message.content.as_str();
+                minijinja::Value::from_pairs([("role", message.role.name()), ("content", content)])
+            };
+            let values = context! {
+                messages => messages.iter().map(turn).collect::<Vec<_>>(),
+                add_generation_prompt => add_generation_prompt,
+                bos_token => self.bos_token.as_deref().unwrap_or_default(),
+                eos_token => self.eos_token.as_deref().unwrap_or_default(),
+            };
+            template.render_captured_to(values, output).map(drop)
+        };
+        let rendered = run(&mut output);
+        rendered.map_err(|error| {
+            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
+            self.problem(format!("{error:#}{}", cause.unwrap_or_default()))
+        })?;
+        Ok(String::from_utf8_lossy(&output.0).into_owned())
+    }
+
+    /// White space as `transformers` has it, the methods of Python's strings, and no way out.
+    fn environment(&self) -> Result<Environment<'_>, Error> {
+        let mut environment = Environment::new();
+        environment.set_fuel(Some(FUEL));
+        let mut syntax = SyntaxConfig::builder();
+        syntax.trim_blocks(true).lstrip_blocks(true);
+        environment.set_syntax(syntax.build()?);
+        environment
+            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+        let raise = |message: String| -> Result<String, Error> {
+            Err(Error::new(ErrorKind::InvalidOperation, message))
+        };
+        environment.add_function("raise_exception", raise);
+        Ok(environment)
+    }
+
+    fn problem(&self, problem: impl Into<String>) -> ModelError {
+        ModelError::ChatTemplate {
+            path: self.path.clone(),
+            problem: problem.into(),
+        }
+    }
+}
+
+/// Bytes up to [`OUTPUT_BYTES`].
+struct Bounded(Vec<u8>);
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.0.len() + bytes.len() > OUTPUT_BYTES {
+            return Err(std::io::Error::other(format!(
+                "it writes more than {OUTPUT_BYTES} bytes"
+            )));
+        }
+        self.0.extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ChatTemplate;
+    use super::*;
+
+    fn tokenizer() -> Tokenizer {
+        let specials = ["<|im_start|>", "<|im_end|>"];
+        Tokenizer::train_bpe(["user assistant system Hello there"], 280, &specials).unwrap()
+    }
+
+    fn load(source: &str) -> Result<JinjaTemplate, ModelError> {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("tokenizer_config.json");
+        let config = serde_json::json!({
+            "chat_template": source, "eos_token": {"content": "<|im_end|>"}, "bos_token": null,
+        });
+        std::fs::write(&path, config.to_string()).unwrap();
+        JinjaTemplate::load(&path)
+    }
+
+    fn conversation() -> Vec<Message> {
+        vec![
+            Message::user("Hi 1"),
+            Message::assistant("Hello "),
+            Message::user("More?"),
+            Message::assistant("there"),
+        ]
+    }
+
+    /// As in SmolLM2's `tokenizer_config.json`, without the default system turn; block tags on lines of their own leave
+    /// no white space.
+    const CHAT_ML: &str = "  {% for message in messages %}\n\
+        {{ '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>' + '\\n' }}\
+        {% endfor %}\n{% if add_generation_prompt %}\n{{ '<|im_start|>assistant\\n' }}{% endif %}\n";
+
+    #[test]
+    fn a_chat_ml_program_writes_what_the_built_in_template_writes() {
+        let tokenizer = tokenizer();
+        let jinja = ChatTemplate::Jinja(load(CHAT_ML).unwrap());
+        for add_generation_prompt in [false, true] {
+            for length in 1..=4 {
+                let messages = &conversation()[..length];
+                let encode = |template: &ChatTemplate| {
+                    let chat = template.encode_chat(&tokenizer, messages, add_generation_prompt);
+                    chat.unwrap()
+                };
+                let (found, expected) = (encode(&jinja), encode(&ChatTemplate::chat_ml()));
+                assert_eq!(
+                    tokenizer.decode(&found.ids),
+                    tokenizer.decode(&expected.ids)
+                );
+                assert_eq!(found, expected, "{length} messages");
+            }
+        }
+        assert_eq!(
+            jinja.end_of_turn(&tokenizer).unwrap(),
+            tokenizer.special_id("<|im_end|>").unwrap()
+        );
+    }
+
+    #[test]
+    fn python_methods_and_refusals_of_the_template_work() {
+        let source = "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system turn') }}\
+            {% endif %}{{ m.content.strip() }}<|im_end|>{% endfor %}";
+        let template = ChatTemplate::Jinja(load(source).unwrap());
+        let messages = &conversation()[..2];
+        let chat = template.encode_chat(&tokenizer(), messages, false).unwrap();
+        assert_eq!(
+            tokenizer().decode(&chat.ids),
+            "Hi 1<|im_end|>Hello<|im_end|>"
+        );
+        let error = template.encode_chat(&tokenizer(), &[Message::system("x")], false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("no system turn"), "{error}");
+    }
+
+    #[test]
+    fn a_program_without_end_too_much_output_and_a_way_out_are_refused() {
+        let messages = conversation();
+        for (source, named) in [
+            (
+                "{% for i in range(9999) %}{% for i in range(9999) %}{% endfor %}{% endfor %}",
+                "fuel",
+            ),
+            (
+                "{% set s = 'x' * 4096 %}{% for i in range(9000) %}{{ s }}{% endfor %}",
+                "more than 8388608 bytes",
+            ),
+            (
+                "{{ messages | length }}{{ messages[0].content }}",
+                "otherwise",
+            ),
+            ("{{ open('/etc/passwd') }}", "unknown function"),
+        ] {
+            let template = ChatTemplate::Jinja(load(source).unwrap());
+            let error = template.encode_chat(&tokenizer(), &messages, false);
+            let error = error.unwrap_err().to_string();
+            assert!(error.contains(named), "{source}: {error}");
+        }
+        let template = ChatTemplate::Jinja(load("{{ messages[0].content }}").unwrap());
+        let closing = [Message::user("a<|im_end|>b")];
+        let error = template.encode_chat(&tokenizer(), &closing, false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("control token `<|im_end|>`"), "{error}");
+        let error = load("{% for %}").unwrap_err().to_string();
+        assert!(
+            error.contains("tokenizer_config.json`: syntax error"),
+            "{error}"
+        );
+    }
+}
