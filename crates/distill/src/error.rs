@@ -125,6 +125,24 @@ pub enum DistillError {
         /// The run folder.
         run: PathBuf,
     },
+    /// A stage that a device has no memory for.
+    #[error(
+        "stage `{stage}`: the device has no room for {wanted} more at `{table}.batch_size` = {batch_size} and `data.seq_len` = {seq_len}"
+    )]
+    OutOfMemory {
+        /// Arm, ratio and stage.
+        stage: String,
+        /// The allocation that failed, with its unit.
+        wanted: String,
+        /// Recipe table of the stage.
+        table: &'static str,
+        /// Rows of a micro-batch.
+        batch_size: usize,
+        /// Longest sequence, tokens.
+        seq_len: usize,
+        /// Sizes that need less, with what they need.
+        cure: String,
+    },
     /// A checkpoint whose bytes are not those that were written.
     #[error("checkpoint `{}`: sha256 is {found}, the run state says {expected}", path.display())]
     CheckpointHash {
@@ -235,6 +253,7 @@ impl DistillError {
             Self::PlanDiffers { .. } => Some(
                 "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),
             ),
+            Self::OutOfMemory { cure, .. } => Some(cure.clone()),
             Self::MissingParent { parent, .. } => Some(format!(
                 "run `--arm {parent}` in the same run folder first, or name both"
             )),

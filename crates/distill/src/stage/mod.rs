@@ -1,5 +1,6 @@
 //! Training stages: each is data, a loss and what is trainable (method, section 4.1).
 
+pub(crate) mod allocation;
 mod course;
 mod distillation;
 mod dpo;

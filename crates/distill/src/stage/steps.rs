@@ -7,7 +7,7 @@ use kernels::SsmBackend;
 use model::HybridModel;
 
 use super::course::Course;
-use super::{StageContext, StageOutcome};
+use super::{StageContext, StageOutcome, allocation};
 use crate::data::BatchOrder;
 use crate::recipe::StagePlan;
 use crate::run::Event;
@@ -78,6 +78,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         let report = course.take_step(batches.len(), tokens, |model, index| {
             examples.forward(model, &batches, index)
         });
+        allocation::check()?;
         let step = course.step;
         if report.is_applied {
             let metrics = examples.metrics(&report);

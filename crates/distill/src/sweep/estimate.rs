@@ -198,7 +198,7 @@ pub fn measure_flops_per_s<B: Backend>(device: &B::Device) -> f64 {
 }
 
 /// Bytes with a binary unit.
-fn bytes(count: usize) -> String {
+pub(super) fn bytes(count: usize) -> String {
     match count {
         0..1_048_576 => format!("{:.0} KiB", count as f64 / 1024.0),
         1_048_576..1_073_741_824 => format!("{:.0} MiB", count as f64 / 1_048_576.0),

@@ -7,13 +7,14 @@ use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
 use model::{HybridConfig, HybridModel, LayerPlan, SsmConfig, decode_state_bytes};
 
+use super::estimate::{self, bytes as size};
 use super::{Teacher, Training, Workshop};
 use crate::checkpoint::{Origin, StepCheckpoints};
 use crate::data::Datasets;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
 use crate::run::{ModelSize, Scores, plan_sha256};
-use crate::stage::{StageContext, StageOutcome, run_stage};
+use crate::stage::{StageContext, StageOutcome, allocation, run_stage};
 
 /// Context of the decode-state column, tokens.
 const STATE_CONTEXT: usize = 4096;
@@ -38,6 +39,42 @@ pub fn ssm_config(student: &StudentPlan, teacher: &HybridConfig) -> SsmConfig {
         dt_bias_multiplicity: student.dt_bias_multiplicity,
         gqa_repeat: student.gqa_repeat,
         ..SsmConfig::published(student.mixer, &teacher.llama)
+    }
+}
+
+/// What to say when a device has no room for `bytes` more: the sizes that decide it, and half of them.
+fn out_of_memory(
+    config: &HybridConfig,
+    plan: &Plan,
+    stage: &StagePlan,
+    bytes: u64,
+) -> DistillError {
+    let smaller = StagePlan {
+        batch_size: stage.batch_size / 2,
+        grad_accumulation: stage.grad_accumulation * 2,
+        ..stage.clone()
+    };
+    let needed = |stage: &StagePlan| size(estimate::stage(config, plan, stage).memory_bytes);
+    let table = stage.kind.name();
+    DistillError::OutOfMemory {
+        stage: stage.path(),
+        wanted: size(usize::try_from(bytes).unwrap_or(usize::MAX)),
+        table,
+        batch_size: stage.batch_size,
+        seq_len: plan.data.seq_len,
+        cure: match smaller.batch_size {
+            0 => format!(
+                "lower `data.seq_len`: the batch is one row, about {} in all",
+                needed(stage)
+            ),
+            batch_size => format!(
+                "start again with `--set {table}.batch_size={batch_size} --set {table}.grad_accumulation={}`: the \
+                 same steps in about {} in place of {}",
+                smaller.grad_accumulation,
+                needed(&smaller),
+                needed(stage)
+            ),
+        },
     }
 }
 
@@ -127,7 +164,10 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             device: self.device,
             checkpoints: &checkpoints,
         };
-        match run_stage(context, student)? {
+        let config = student.config().clone();
+        let outcome = allocation::attempt(|| run_stage(context, student))
+            .map_err(|bytes| out_of_memory(&config, plan, stage, bytes))?;
+        match outcome? {
             StageOutcome::Finished { model, .. } => Ok(Some(model)),
             StageOutcome::Interrupted => Ok(None),
         }
