@@ -103,6 +103,8 @@ where
 {
     let reset = reset.map(|reset| reset.primitive);
     let nodes = operands.each_ref().map(|operand| operand.node.clone());
+    // Held until the output is on the tape: a tape drops what no tensor holds, at the backward pass of any thread.
+    let _held = operands.each_ref().map(|operand| operand.rc.clone());
     match Backward::<B, N>::prepare::<C>(Step(problem), nodes)
         .compute_bound()
         .stateful()
