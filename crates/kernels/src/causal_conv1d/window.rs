@@ -1,7 +1,7 @@
 //! The raw inputs that the next call has to see.
 
 use super::{CausalConv1dInputs, CausalConv1dProblem};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 
 /// Last `width - 1` inputs of window and sequence, `[batch, width - 1, channels]`.
 pub(super) fn last<B: Backend>(
@@ -10,6 +10,7 @@ pub(super) fn last<B: Backend>(
 ) -> Tensor<B, 3> {
     let length = p.width - 1;
     let device = inputs.x.device();
+    let dtype = FloatDType::from(inputs.x.dtype());
     if length == 0 {
         return Tensor::zeros([p.batch, 0, p.channels], &device);
     }
@@ -20,10 +21,13 @@ pub(super) fn last<B: Backend>(
             Some(window) => window.clone().narrow(1, p.seq, length - p.seq),
             None => Tensor::zeros([p.batch, length - p.seq, p.channels], &device),
         };
-        Tensor::cat(vec![before, inputs.x.clone()], 1)
+        Tensor::cat(vec![before.cast(dtype), inputs.x.clone()], 1)
     };
     match &inputs.reset {
-        Some(reset) => window * in_last_document(reset, p).unsqueeze_dim::<3>(2),
+        Some(reset) => {
+            let keep = in_last_document(reset, p).unsqueeze_dim::<3>(2);
+            window * keep.cast(dtype)
+        }
         None => window,
     }
 }
