@@ -67,19 +67,27 @@ impl CaseCheck {
     }
 
     /// # Panics
-    /// At a failure, with its name.
+    /// At failures, with their names.
     #[cfg(test)]
     #[track_caller]
     pub(crate) fn assert_passed(&self, path: &str) {
-        let worst = self.worst();
+        let failed: Vec<_> = (self.tensors.iter())
+            .filter(|check| !check.has_passed())
+            .map(|check| {
+                let TensorCheck {
+                    tensor,
+                    error,
+                    tolerance,
+                } = check;
+                format!("{tensor}: error {error:e} above {tolerance:e}")
+            })
+            .collect();
         assert!(
-            self.has_passed(),
-            "{path} {} {}: error {:e} of {} above {:e}",
+            failed.is_empty(),
+            "{path} {} {}: {}",
             self.op,
             self.case,
-            worst.error,
-            worst.tensor,
-            worst.tolerance
+            failed.join(", ")
         );
     }
 }
