@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
-use burn::tensor::{Int, Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Int, Tensor, backend::Backend};
 use kernels::SsmBackend;
 
 use crate::cache::Cache;
@@ -25,6 +25,7 @@ pub struct HybridModel<B: Backend> {
     lm_head: Option<Linear<B>>,
     config: HybridConfig,
     frequencies: Vec<f64>,
+    compute: Option<FloatDType>,
 }
 
 impl<B: Backend> HybridModel<B> {
@@ -44,7 +45,17 @@ impl<B: Backend> HybridModel<B> {
             lm_head: (!llama.tie_word_embeddings).then(head),
             config: config.clone(),
             frequencies: frequencies(llama),
+            compute: None,
         }
+    }
+
+    /// The same model with its mixers and MLPs computing in `compute` wherever whole sequences pass.
+    ///
+    /// Weights keep their type, and get their gradients in it; so do the residual stream, norms, softmax and
+    /// logits. With a cache everything is computed in the type of the weights.
+    pub fn computing_in(mut self, compute: Option<FloatDType>) -> Self {
+        self.compute = compute;
+        self
     }
 
     /// The configuration the model was built from.
@@ -165,6 +176,7 @@ impl<B: SsmBackend> HybridModel<B> {
                 AttentionContext::new(rotary, Some(cache.len()), &tokens.device())
             }),
             reset: None,
+            compute: None,
         };
         self.norm
             .forward(self.run(tokens, &context, Some(cache), |_| ()))
@@ -214,6 +226,10 @@ impl<B: SsmBackend> HybridModel<B> {
         }
         let attention = || {
             let rotary = Rotary::new(&self.frequencies, 0, seq, &tokens.device());
+            let rotary = match self.compute {
+                Some(compute) => rotary.cast(compute),
+                None => rotary,
+            };
             match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
                 None => AttentionContext::new(rotary, None, &tokens.device()),
@@ -222,6 +238,7 @@ impl<B: SsmBackend> HybridModel<B> {
         PassContext {
             attention: self.has_attention().then(attention),
             reset: documents.map(Documents::resets),
+            compute: self.compute,
         }
     }
 

@@ -40,10 +40,10 @@ impl<B: SsmBackend> Block<B> {
         context: &PassContext<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let normed = self.input_layernorm.forward(x.clone());
-        let x = x + self.mixer.forward(normed, context, cache);
-        let normed = self.post_attention_layernorm.forward(x.clone());
-        x + self.mlp.forward(normed)
+        let normed = context.enter(self.input_layernorm.forward(x.clone()));
+        let x = context.leave(x, self.mixer.forward(normed, context, cache));
+        let normed = context.enter(self.post_attention_layernorm.forward(x.clone()));
+        context.leave(x, self.mlp.forward(normed))
     }
 
     /// What the mixer alone adds to `x`.

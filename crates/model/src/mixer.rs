@@ -11,7 +11,7 @@ pub(crate) use mamba1::Mamba1;
 pub(crate) use mamba2::Mamba2;
 
 use burn::module::Module;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use kernels::SsmBackend;
 
 use crate::cache::LayerCache;
@@ -24,6 +24,27 @@ pub(crate) struct PassContext<B: Backend> {
     pub attention: Option<AttentionContext<B>>,
     /// 1.0 where a document of a packed row starts, else 0.0, `[batch, seq]`
     pub reset: Option<Tensor<B, 2>>,
+    /// What mixers and MLPs compute in, if not in the type of the weights
+    pub compute: Option<FloatDType>,
+}
+
+impl<B: Backend> PassContext<B> {
+    /// The input of a mixer or an MLP, in the type that it computes in.
+    pub(crate) fn enter(&self, normed: Tensor<B, 3>) -> Tensor<B, 3> {
+        match self.compute {
+            Some(compute) => normed.cast(compute),
+            None => normed,
+        }
+    }
+
+    /// Adds what a mixer or an MLP found to the residual stream, in the stream's own type.
+    pub(crate) fn leave(&self, stream: Tensor<B, 3>, found: Tensor<B, 3>) -> Tensor<B, 3> {
+        let found = match self.compute {
+            Some(_) => found.cast(FloatDType::from(stream.dtype())),
+            None => found,
+        };
+        stream + found
+    }
 }
 
 /// The token mixer of a block.

@@ -11,7 +11,7 @@ pub(crate) use read::gradients;
 use burn::module::{Param, ParamId};
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::module::linear;
-use burn::tensor::{Shape, Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Shape, Tensor, backend::Backend};
 
 /// A parameter that is allocated, as zeros, only if nothing is assigned to it.
 pub(crate) fn lazy<B: Backend, const D: usize>(
@@ -49,10 +49,11 @@ pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Devi
 /// Applies the weight of `layer`, never its bias, to every token of `x`, `[batch, seq, d_input]`.
 ///
 /// Batch and sequence are one dimension meanwhile: one matrix product forward, and one, not one a
-/// sequence, for the gradient of the weight.
+/// sequence, for the gradient of the weight. The product is computed in the type of `x`; the gradient of the weight
+/// comes back in the weight's.
 pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let [batch, seq, d_input] = x.dims();
-    let weight = layer.weight.val();
+    let weight = layer.weight.val().cast(FloatDType::from(x.dtype()));
     let d_output = weight.dims()[1];
     linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
 }

@@ -2,7 +2,7 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{FloatDType, Int, Tensor, TensorData, backend::Backend};
 
 use crate::config::LlamaConfig;
 
@@ -55,6 +55,14 @@ impl<B: Backend> Rotary<B> {
         Self {
             cos: Tensor::from_data(TensorData::new(cos, shape), device),
             sin: Tensor::from_data(TensorData::new(sin, shape), device),
+        }
+    }
+
+    /// With angles in the type of what is turned.
+    pub(crate) fn cast(self, dtype: FloatDType) -> Self {
+        Self {
+            cos: self.cos.cast(dtype),
+            sin: self.sin.cast(dtype),
         }
     }
 

@@ -5,6 +5,7 @@ mod fixtures;
 mod golden;
 mod golden_mixers;
 mod laws;
+mod mixed_precision;
 mod naive;
 mod naive_gradients;
 mod named;

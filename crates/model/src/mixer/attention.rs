@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Int, Tensor, activation::softmax, backend::Backend};
+use burn::tensor::{FloatDType, Int, Tensor, activation::softmax, backend::Backend};
 
 use crate::cache::{KvCache, visible};
 use crate::config::LlamaConfig;
@@ -106,6 +106,9 @@ impl<B: Backend> Attention<B> {
         let total = k.dims()[2];
 
         let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
+        // The sums of the softmax are too long for a short type.
+        let compute = FloatDType::from(scores.dtype());
+        scores = scores.cast(FloatDType::F32);
         if let Some(bias) = &context.bias {
             // All queries and keys of a head as one row, so that the mask is one row too.
             let [rows, ..] = bias.dims();
@@ -113,7 +116,7 @@ impl<B: Backend> Attention<B> {
             let masked = by_row + bias.clone();
             scores = masked.reshape([batch, kv_heads, stacked[2], total]);
         }
-        let weights = softmax(scores, 3);
+        let weights = softmax(scores, 3).cast(compute);
         let mixed = weights.matmul(v).reshape([batch, heads, seq, width]);
         project(
             &self.o_proj,

@@ -83,6 +83,7 @@ fn mixers_match(name: &str) {
     let context = PassContext {
         attention: Some(AttentionContext::new(rotary, None, &device)),
         reset: None,
+        compute: None,
     };
     let mut x = model.embed(golden.tokens("input_ids"));
     let mut compared = 0;

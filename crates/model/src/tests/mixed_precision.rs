@@ -1,0 +1,71 @@
+//! Mixers and MLPs in bf16 over weights in f32.
+
+use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
+use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, backend::Backend};
+
+use super::fixtures::{Train, root_mean_square, some_tokens};
+use super::laws::models;
+use crate::documents::Documents;
+use crate::hybrid::HybridModel;
+
+/// Root mean square of the difference over that of `expected`.
+fn relative_error(found: &[f64], expected: &[f64]) -> f64 {
+    let difference: Vec<f64> = found.iter().zip(expected).map(|(f, e)| f - e).collect();
+    root_mean_square(&difference) / root_mean_square(expected)
+}
+
+/// Weights rounded to bf16, and kept in f32.
+struct Rounder;
+
+impl<B: Backend> ModuleMapper<B> for Rounder {
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
+        param.map(|weight| weight.cast(FloatDType::BF16).cast(FloatDType::F32))
+    }
+}
+
+/// An error against the one that rounding the weights alone makes: a weight is rounded once, what passes it at each of
+/// some ten operations of a block.
+const TIMES: f64 = 8.0;
+
+#[test]
+fn bf16_rounds_logits_and_gradients_and_leaves_weights_in_f32() {
+    for (name, model) in models() {
+        let exact = HybridModel::<Train>::from_inner(model).freeze(|_| true);
+        let short = exact.clone().computing_in(Some(FloatDType::BF16));
+        let rounded = HybridModel::<Train>::from_inner(exact.valid().map(&mut Rounder));
+        let rounded = rounded.freeze(|_| true);
+        let tokens: Tensor<Train, 2, Int> = some_tokens(2, 40, 97);
+        let documents =
+            Documents::from_lengths(&[vec![25, 15], vec![40]], &Default::default()).unwrap();
+        let run = |model: &HybridModel<Train>| {
+            let logits = model.forward_packed(tokens.clone(), &documents);
+            assert_eq!(logits.dtype(), DType::F32, "{name}");
+            let loss = logits.clone().powi_scalar(2).mean();
+            let gradients = model.named_gradients(&loss.backward());
+            let logits: Vec<f64> = logits.into_data().iter::<f64>().collect();
+            (logits, gradients)
+        };
+        let (expected, expected_gradients) = run(&exact);
+        let (found, gradients) = run(&short);
+        let (scale, gradient_scale) = run(&rounded);
+        let error = relative_error(&found, &expected);
+        let bound = TIMES * relative_error(&scale, &expected);
+        assert!(
+            (1e-4..bound).contains(&error),
+            "{name}: logits {error} of {bound}"
+        );
+        assert_eq!(gradients.len(), expected_gradients.len());
+        let all = gradients
+            .iter()
+            .zip(&expected_gradients)
+            .zip(&gradient_scale);
+        for (((key, found), (_, expected)), (_, scale)) in all {
+            assert_eq!(found.dtype, DType::F32, "{name}, {key}");
+            let numbers = |data: &TensorData| data.iter::<f64>().collect::<Vec<f64>>();
+            let [found, expected, scale] = [found, expected, scale].map(numbers);
+            let error = relative_error(&found, &expected);
+            let bound = TIMES * relative_error(&scale, &expected);
+            assert!(error < bound, "{name}, {key}: {error} of {bound}");
+        }
+    }
+}
