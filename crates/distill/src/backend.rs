@@ -42,6 +42,14 @@ pub type Device = burn::tensor::Device<InnerBackend>;
 /// Name of the compiled backend: `cuda`, `rocm`, `wgpu`, `tch` or `flex`, the first that is a cargo feature.
 pub const NAME: &str = compiled::NAME;
 
+/// Whether tensors are in the host's memory, behind its caches.
+pub const IS_HOST: bool = cfg!(not(any(
+    feature = "cuda",
+    feature = "rocm",
+    feature = "wgpu",
+    feature = "tch"
+)));
+
 /// Checks that `--backend` names what was compiled and returns the default device.
 ///
 /// # Errors

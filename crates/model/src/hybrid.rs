@@ -147,6 +147,16 @@ impl<B: SsmBackend> HybridModel<B> {
         logits.reshape([batch, seq, self.config.llama.vocab_size])
     }
 
+    /// The head's weight, `[vocab, d_model]`; the embedding's where they are tied.
+    ///
+    /// For losses that make logits of a few rows at a time instead of calling [`logits`](Self::logits).
+    pub fn head_weight(&self) -> Tensor<B, 2> {
+        match &self.lm_head {
+            Some(head) => head.weight.val().transpose(),
+            None => self.embed_tokens.weight.val(),
+        }
+    }
+
     /// The residual stream after each block, before the final norm, and the logits.
     pub fn hidden_states(&self, tokens: Tensor<B, 2, Int>) -> (Vec<Tensor<B, 3>>, Tensor<B, 3>) {
         let mut states = Vec::with_capacity(self.layers.len());

@@ -4,18 +4,19 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use burn::backend::{Autodiff, Flex};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 use model::{GqaRepeat, HybridConfig, HybridModel, LlamaConfig, MixerKind, SsmConfig};
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
 use super::{
-    Denominators, Targets, distillation, distillation_loss, dpo_loss, kl_per_row,
-    sequence_log_probs,
+    Denominators, Distribution, HeadRows, PairValues, Targets, distillation_loss, divergence,
+    dpo_loss, fused_loss, sequence_log_probs,
 };
 use crate::data::{Batch, Example, RowLength};
-use crate::recipe::{KlMask, KlReduction, LossPlan};
+use crate::recipe::{
+    Divergence, DpoPlan, DpoReference, KlMask, KlReduction, LossPlan, PreferenceLoss,
+};
 
 const STUDENTS: [&str; 3] = ["hybrid_mamba1", "hybrid_mamba2", "pure_mamba2"];
 /// Absolute, for values near 1: f32 against f64.
@@ -128,6 +129,8 @@ fn plan(kl_reduction: KlReduction, kl_mask: KlMask) -> LossPlan {
         kl_weight: 0.1,
         kl_reduction,
         kl_mask,
+        divergence: Divergence::ForwardKl,
+        temperature: 1.0,
     }
 }
 
@@ -176,11 +179,12 @@ fn kl_of_each_position_equals_the_published_one() {
     let batch = batch(&golden["distill.input_ids"], &golden["distill.labels"]);
     let logits = |name: &str| {
         let logits = model::<Flex>(name).forward(batch.tokens(&Default::default()));
-        log_softmax(logits.flatten::<2>(0, 1), 1)
+        Distribution::new(logits.flatten::<2>(0, 1))
     };
     let teacher = logits("teacher");
     for name in STUDENTS {
-        let kl = kl_per_row(teacher.clone(), logits(name)).into_data();
+        let parts = divergence(Divergence::ForwardKl, &teacher, &logits(name));
+        let kl = parts.value.into_data();
         let expected = &golden[&format!("distill.{name}.kl_per_token")].1;
         for (got, expected) in kl.iter::<f64>().zip(expected) {
             assert_near(name, got, *expected);
@@ -213,8 +217,17 @@ fn gradient_of_the_logits_equals_the_published_one() {
     };
     let student = Tensor::<Autodiff<Flex>, 2>::from_inner(forward("hybrid_mamba1")).require_grad();
     let picked = targets.rows.select_tracked(student.clone());
-    let teacher = targets.rows.select(forward("teacher"));
-    let parts = distillation::from_logits(picked, Some(teacher), &targets, &plan, &device);
+    // With the identity as head the hidden states are the logits.
+    let vocab = student.dims()[1];
+    let student_rows = HeadRows {
+        hidden: picked,
+        weight: Tensor::eye(vocab, &device),
+    };
+    let teacher_rows = HeadRows {
+        hidden: targets.rows.select(forward("teacher")),
+        weight: Tensor::eye(vocab, &device),
+    };
+    let parts = fused_loss(student_rows, Some(&teacher_rows), &targets, &plan, 16);
     let expected = json("losses.json");
     let expected = expected["distill"]["hybrid_mamba1"]["loss_teacher_argmax"].as_f64();
     assert_near(
@@ -248,13 +261,7 @@ fn dpo_values_equal_the_published_ones() {
         let (ids, labels) = (format!("dpo.{side}_ids"), format!("dpo.{side}_labels"));
         let batch = batch(&golden[&ids], &golden[&labels]);
         let targets = Targets::unweighted(&batch);
-        sequence_log_probs(
-            model,
-            &batch,
-            &targets,
-            |rows| targets.rows.select(rows),
-            &device,
-        )
+        sequence_log_probs(model, &batch, &targets, &device)
     };
     let teacher = model::<Flex>("teacher");
     let reference = [
@@ -283,9 +290,14 @@ fn dpo_values_equal_the_published_ones() {
         near("policy_rejected_logps", policy[1].clone());
         near("reference_chosen_logps", reference[0].clone());
         near("reference_rejected_logps", reference[1].clone());
-        let [chosen, rejected] = policy;
-        let [reference_chosen, reference_rejected] = reference.clone();
-        let loss = dpo_loss(chosen, rejected, reference_chosen, reference_rejected, 0.1);
+        let pair = |[chosen, rejected]: [Tensor<Flex, 1>; 2]| PairValues { chosen, rejected };
+        let plan = DpoPlan {
+            beta: 0.1,
+            reference: DpoReference::Teacher,
+            loss: PreferenceLoss::Sigmoid,
+        };
+        let unused = pair([0, 1].map(|_| Tensor::zeros([1], &device)));
+        let loss = dpo_loss(pair(policy), pair(reference.clone()), unused, &plan);
         near("losses", loss.per_pair);
         near("margins", loss.margins);
     }

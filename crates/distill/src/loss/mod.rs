@@ -1,18 +1,26 @@
-//! Training losses: cross-entropy, forward KL and direct preference optimisation (method, section 4.3).
+//! Training losses: cross-entropy, divergences from the teacher and direct preference optimisation (method, section 4.3).
 //!
 //! Sums are weighted on the host so that adding up the micro-batches of a step gives exactly the mean of the whole step.
+//! Logits are made from hidden states a block of rows at a time ([`HeadRows`]).
 
-pub mod cross_entropy;
 pub mod distillation;
+pub mod distribution;
+pub mod divergence;
 pub mod dpo;
-pub mod kl;
+pub mod fused;
+pub mod head;
+pub mod label_log_probs;
 pub mod rows;
 pub mod targets;
+pub mod top_k;
 
-pub use cross_entropy::{cross_entropy, label_log_probs};
 pub use distillation::{DistillationLoss, distillation_loss};
-pub use dpo::{DpoLoss, dpo_loss, sequence_log_probs};
-pub use kl::{forward_kl, kl_per_row};
+pub use distribution::Distribution;
+pub use divergence::{DivergenceParts, divergence};
+pub use dpo::{DpoLoss, PairValues, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
+pub use fused::fused_loss;
+pub use head::HeadRows;
+pub use label_log_probs::{label_log_probs, label_log_probs_tracked};
 pub use rows::RowIndex;
 pub use targets::{Denominators, Targets};
 
@@ -20,3 +28,5 @@ pub use targets::{Denominators, Targets};
 mod golden;
 #[cfg(test)]
 mod packed;
+#[cfg(test)]
+pub(crate) mod testing;

@@ -6,7 +6,7 @@ use model::HybridModel;
 
 use super::{Denominators, distillation_loss};
 use crate::data::{Batch, Example, RowLength};
-use crate::recipe::{KlMask, KlReduction, LossPlan};
+use crate::recipe::{KlMask, LossPlan};
 use crate::testing::{examples, student, teacher};
 
 /// Cross-entropy, KL and gradients of a student on one batch.
@@ -14,8 +14,8 @@ fn measure(batch: &Batch, kl_mask: KlMask) -> (f64, f64, Vec<(String, Vec<f64>)>
     let plan = LossPlan {
         ce_weight: 1.0,
         kl_weight: 0.5,
-        kl_reduction: KlReduction::TokenMean,
         kl_mask,
+        ..LossPlan::CROSS_ENTROPY
     };
     let device = Default::default();
     let student = HybridModel::<Autodiff<Flex>>::from_inner(student()).freeze(|_| true);

@@ -123,6 +123,17 @@ impl Targets {
         targets
     }
 
+    /// Scored tokens of each of `sequences` sequences, at least 1.
+    pub fn sequence_lengths(&self, sequences: usize) -> Vec<f32> {
+        let mut lengths = vec![0.0f32; sequences];
+        for (sequence, weight) in self.sequences.iter().zip(&self.ce_weights) {
+            if *weight > 0.0 {
+                lengths[*sequence] += 1.0;
+            }
+        }
+        lengths.iter().map(|length| length.max(1.0)).collect()
+    }
+
     /// Labels, `[rows]`.
     pub fn labels<B: Backend>(&self, device: &B::Device) -> Tensor<B, 1, Int> {
         Tensor::from_data(

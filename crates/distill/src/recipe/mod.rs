@@ -3,7 +3,9 @@
 //! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
 mod checkpoint;
 mod data;
+mod dpo;
 mod guard;
+mod loss;
 mod overrides;
 mod plan;
 mod resolve;
@@ -18,17 +20,16 @@ use crate::error::DistillError;
 
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
+pub use dpo::{DpoLossKind, DpoPlan, DpoReference, PreferenceLoss};
 pub use guard::{GuardPlan, GuardTable};
+pub use loss::{Divergence, DivergenceKind, KlMask, KlReduction, LossPlan};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
 pub use overrides::apply_overrides;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };
 pub(crate) use resolve::init_name;
-pub use stage::{
-    DistillationTable, DpoPlan, DpoReference, DpoTable, KlMask, KlReduction, LossPlan, SftTable,
-    StageKind, StagePlan, Trainable,
-};
+pub use stage::{DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable};
 pub use sweep::{ControlTable, StudentTable, SweepTable, TeacherTable};
 
 /// A sweep recipe as written.

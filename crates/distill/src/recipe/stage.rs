@@ -1,6 +1,9 @@
 //! Recipe tables `[distillation]`, `[sft]`, `[dpo]`, and a stage as it will run.
 use serde::{Deserialize, Serialize};
 
+use super::dpo::{DpoLossKind, DpoPlan, DpoReference};
+use super::loss::{DivergenceKind, KlMask, KlReduction, LossFields, LossPlan};
+
 /// A training phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -24,26 +27,6 @@ impl StageKind {
     }
 }
 
-/// What is divided by what in the KL term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KlReduction {
-    /// Mean over the positions of the mask.
-    TokenMean,
-    /// Sum over positions and vocabulary, divided by the batch (published).
-    Batchmean,
-}
-
-/// Positions of the KL term.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum KlMask {
-    /// Where the next token is a label.
-    Labels,
-    /// Everywhere (published).
-    All,
-}
-
 /// Tensors that a stage changes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -52,16 +35,6 @@ pub enum Trainable {
     Mixers,
     /// Everything.
     All,
-}
-
-/// Policy that DPO compares with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum DpoReference {
-    /// A frozen copy of the student before the stage (published code).
-    SftCopy,
-    /// The teacher (the paper's formula).
-    Teacher,
 }
 
 /// Declares a stage table: the fields every stage has, then its own. `serde(flatten)` would switch off
@@ -124,66 +97,72 @@ pub(super) struct SharedFields {
     pub trainable: Option<Trainable>,
 }
 
-stage_table! {
+/// Declares a stage table with cross-entropy and a divergence from the teacher.
+macro_rules! loss_table {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* }) => {
+        stage_table! {
+            $(#[$doc])*
+            $name {
+                /// Weight of cross-entropy on the labels (1).
+                ce_weight: f64,
+                /// Weight of the divergence from the teacher (1 in `[distillation]`, 0 in `[sft]`).
+                kl_weight: f64,
+                /// `token-mean` or `batchmean`.
+                kl_reduction: KlReduction,
+                /// `labels` or `all`.
+                kl_mask: KlMask,
+                /// `forward-kl` (default), `reverse-kl`, `jsd` or `top-k`.
+                divergence: DivergenceKind,
+                /// Tokens that `top-k` compares one by one (64).
+                top_k: usize,
+                /// The teacher's share of the mixture that `jsd` compares with (0.5).
+                jsd_beta: f64,
+                /// What logits are divided by in the divergence (1).
+                temperature: f64,
+                $($(#[$field_doc])* $field: $kind,)*
+            }
+        }
+
+        impl $name {
+            pub(super) fn loss(&self) -> LossFields {
+                LossFields {
+                    ce_weight: self.ce_weight,
+                    kl_weight: self.kl_weight,
+                    kl_reduction: self.kl_reduction,
+                    kl_mask: self.kl_mask,
+                    divergence: self.divergence,
+                    top_k: self.top_k,
+                    jsd_beta: self.jsd_beta,
+                    temperature: self.temperature,
+                }
+            }
+        }
+    };
+}
+
+loss_table! {
     /// `[distillation]`.
     DistillationTable {
-        /// Weight of cross-entropy on the labels (1).
-        ce_weight: f64,
-        /// Weight of KL to the teacher (1).
-        kl_weight: f64,
-        /// `token-mean` or `batchmean`.
-        kl_reduction: KlReduction,
-        /// `labels` or `all`.
-        kl_mask: KlMask,
         /// Train at 75 % attention first (method, section 4.1, row 1a).
         progressive_substep: bool,
     }
 }
-stage_table! {
+loss_table! {
     /// `[sft]`.
-    SftTable {
-        /// Weight of cross-entropy on the labels (1).
-        ce_weight: f64,
-        /// Weight of KL to the teacher (0).
-        kl_weight: f64,
-        /// `token-mean` or `batchmean`.
-        kl_reduction: KlReduction,
-        /// `labels` or `all`.
-        kl_mask: KlMask,
-    }
+    SftTable {}
 }
 stage_table! {
     /// `[dpo]`.
     DpoTable {
-        /// Scale of the log-ratio (0.1).
+        /// Scale of the log-ratio (0.1; 5 for `length-normalized`).
         beta: f64,
         /// `sft-copy` or `teacher`.
         reference: DpoReference,
+        /// `sigmoid` (default), `ipo`, `hinge`, `robust` or `length-normalized`.
+        loss: DpoLossKind,
+        /// Share of pairs taken to be the wrong way round, for `robust` (0.1).
+        label_smoothing: f64,
     }
-}
-
-/// Weights and reduction of the distillation and SFT loss.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct LossPlan {
-    /// Weight of cross-entropy on the labels.
-    pub ce_weight: f64,
-    /// Weight of KL to the teacher; 0 leaves the teacher out.
-    pub kl_weight: f64,
-    /// What the KL sum is divided by.
-    pub kl_reduction: KlReduction,
-    /// Positions of the KL term.
-    pub kl_mask: KlMask,
-}
-
-/// Settings of DPO.
-#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub struct DpoPlan {
-    /// Scale of the log-ratio.
-    pub beta: f64,
-    /// Policy to compare with.
-    pub reference: DpoReference,
 }
 
 /// One stage at one ratio as it will run.

@@ -12,8 +12,8 @@ use super::steps::{self, Examples, StepMetrics, order};
 use super::{StageContext, StageOutcome};
 use crate::data::{Batch, BatchOrder, PreferenceExample, RowLength};
 use crate::loss::targets::floats;
-use crate::loss::{Targets, dpo_loss, sequence_log_probs};
-use crate::recipe::DpoReference;
+use crate::loss::{PairValues, Targets, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
+use crate::recipe::{DpoPlan, DpoReference};
 use crate::trainer::{MicroStep, StepReport};
 
 /// Pairs with the reference's log-probabilities.
@@ -21,7 +21,7 @@ struct Pairs<'a, B: SsmBackend> {
     pairs: &'a [PreferenceExample],
     /// What the reference says of the pairs.
     reference: RefCell<Reference<'a, B>>,
-    beta: f64,
+    plan: DpoPlan,
     length: RowLength,
     device: &'a B::Device,
 }
@@ -76,21 +76,17 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         index: usize,
     ) -> MicroStep<B> {
         let batch = &step[index];
-        let pairs = batch.chosen.len();
         let targets = Targets::unweighted(&batch.rows);
-        let log_probs = sequence_log_probs(
-            student,
-            &batch.rows,
-            &targets,
-            |hidden| targets.rows.select_tracked(hidden),
-            self.device,
-        );
+        let log_probs = sequence_log_probs_tracked(student, &batch.rows, &targets, self.device);
+        let lengths = targets.sequence_lengths(batch.rows.rows());
         let loss = dpo_loss(
-            log_probs.clone().narrow(0, 0, pairs),
-            log_probs.narrow(0, pairs, pairs),
-            floats(&batch.chosen, self.device),
-            floats(&batch.rejected, self.device),
-            self.beta,
+            PairValues::split(log_probs),
+            PairValues {
+                chosen: floats(&batch.chosen, self.device),
+                rejected: floats(&batch.rejected, self.device),
+            },
+            PairValues::split(floats(&lengths, self.device)),
+            &self.plan,
         );
         let total: usize = step.iter().map(|batch| batch.chosen.len()).sum();
         let share = 1.0 / total.max(1) as f64;
@@ -144,13 +140,7 @@ impl<B: SsmBackend> Reference<'_, B> {
         }
         let batch = rows(self.pairs, &indices, self.length);
         let targets = Targets::unweighted(&batch);
-        let log_probs = sequence_log_probs(
-            &self.model,
-            &batch,
-            &targets,
-            |hidden| targets.rows.select(hidden),
-            self.device,
-        );
+        let log_probs = sequence_log_probs(&self.model, &batch, &targets, self.device);
         let log_probs: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
         let (chosen, rejected) = log_probs.split_at(indices.len());
         self.known.extend(
@@ -187,7 +177,7 @@ pub(super) fn run<B: SsmBackend>(
     let examples = Pairs {
         pairs,
         reference: RefCell::new(reference),
-        beta: stage.dpo.beta,
+        plan: stage.dpo,
         length,
         device: context.device,
     };

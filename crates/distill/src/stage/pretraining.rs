@@ -23,7 +23,7 @@ pub use recipe::{ModelTable, PretrainData, PretrainRecipe, TrainingTable};
 
 use crate::data::{Batch, Chat, Example, ReplyRecord, RowLength, split};
 use crate::loss::{Denominators, distillation_loss};
-use crate::recipe::{KlMask, KlReduction, LossPlan};
+use crate::recipe::LossPlan;
 use crate::run::StopFlag;
 use crate::trainer::{MicroStep, Schedule, Trainer, TrainerConfig};
 
@@ -33,14 +33,6 @@ pub const SPECIALS: [&str; 3] = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
 const TOKENIZER_TASKS: usize = 4000;
 /// Seed of the measured tasks.
 const EVAL_SEED: u64 = 0xe7a1;
-
-/// Cross-entropy alone.
-const LOSS: LossPlan = LossPlan {
-    ce_weight: 1.0,
-    kl_weight: 0.0,
-    kl_reduction: KlReduction::TokenMean,
-    kl_mask: KlMask::Labels,
-};
 
 /// A trained model with its tokenizer.
 pub struct Pretrained<B: SsmBackend> {
@@ -177,7 +169,8 @@ pub fn pretrain<B: SsmBackend>(
         let batch = feed.next_batch()?;
         let over = Denominators::of([&batch]);
         let (next, numbers) = trainer.step_unread(model, 1, |model, _| {
-            let parts = distillation_loss(model, None, &batch, &LOSS, over, device);
+            let parts =
+                distillation_loss(model, None, &batch, &LossPlan::CROSS_ENTROPY, over, device);
             MicroStep {
                 loss: parts.loss,
                 metrics: parts.ce,
@@ -290,7 +283,7 @@ fn held_out_loss<B: SsmBackend>(
     let over = Denominators::of(&batches);
     let model = HybridModel::<Autodiff<B>>::from_inner(model.clone()).freeze(|_| false);
     let parts = batches.iter().map(|batch| {
-        let ce = distillation_loss(&model, None, batch, &LOSS, over, device).ce;
+        let ce = distillation_loss(&model, None, batch, &LossPlan::CROSS_ENTROPY, over, device).ce;
         ce.into_data().iter::<f64>().sum::<f64>()
     });
     parts.sum()

@@ -5,6 +5,7 @@ use burn::tensor::{Tensor, backend::Backend};
 use model::{HybridConfig, LayerPlan, LlamaConfig, SsmConfig};
 
 use crate::dashboard::{duration, percent};
+use crate::loss::head::rows_at_a_time;
 use crate::recipe::{Plan, StageKind, StagePlan, Trainable, init_name};
 
 /// Counts of one stage.
@@ -80,11 +81,11 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
     let tokens = stage.steps * stage.grad_accumulation * micro_tokens;
     let has_teacher = stage.kind == StageKind::Dpo || stage.loss.kl_weight > 0.0;
     let per_token = 6.0 * total as f64 + if has_teacher { 2.0 * total as f64 } else { 0.0 };
-    // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer, and the
-    // logits with their softmax, for the student and the teacher.
-    let kept =
-        llama.n_layers * (12 * llama.d_model + 4 * llama.intermediate_size) + 4 * llama.vocab_size;
-    let memory_bytes = 4 * (2 * total + 3 * trainable + micro_tokens * kept);
+    // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer. Of the
+    // logits there is a block at a time, about eight times over: student, teacher, their softmax, the gradient.
+    let kept = llama.n_layers * (12 * llama.d_model + 4 * llama.intermediate_size);
+    let block = rows_at_a_time(llama.vocab_size).min(micro_tokens) * llama.vocab_size;
+    let memory_bytes = 4 * (2 * total + 3 * trainable + micro_tokens * kept + 8 * block);
     StageEstimate {
         attn_layers: config.attn_layers.clone(),
         parameters: total,

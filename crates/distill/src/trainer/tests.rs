@@ -5,17 +5,10 @@ use burn::tensor::{Tensor, TensorData};
 use super::*;
 use crate::data::{Batch, RowLength};
 use crate::loss::{Denominators, distillation_loss};
-use crate::recipe::{KlMask, KlReduction, LossPlan};
+use crate::recipe::LossPlan;
 use crate::testing::{examples, student};
 
 type TrainModel = HybridModel<Autodiff<Flex>>;
-
-const LOSS: LossPlan = LossPlan {
-    ce_weight: 1.0,
-    kl_weight: 0.0,
-    kl_reduction: KlReduction::TokenMean,
-    kl_mask: KlMask::Labels,
-};
 
 fn config() -> TrainerConfig {
     TrainerConfig {
@@ -47,7 +40,7 @@ fn step(
             model,
             None,
             &batches[index],
-            &LOSS,
+            &LossPlan::CROSS_ENTROPY,
             over,
             &Default::default(),
         );
@@ -131,7 +124,15 @@ fn gradients_above_the_limit_are_scaled_to_it() {
     let device = Default::default();
     let batch = Batch::new(&examples(4), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
-    let loss = distillation_loss(&model, None, &batch, &LOSS, over, &device).loss;
+    let loss = distillation_loss(
+        &model,
+        None,
+        &batch,
+        &LossPlan::CROSS_ENTROPY,
+        over,
+        &device,
+    )
+    .loss;
     let gradients = GradientsParams::from_grads(loss.backward(), &model);
     let norm = |gradients: &GradientsParams| {
         let squared = norm_squared::<Flex, _>(&model, gradients, &device);
@@ -161,7 +162,14 @@ fn the_unread_step_equals_the_read_one() {
     let batch = Batch::new(&examples(4), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let (unread, numbers) = trainer.step_unread(model, 1, |model, _| {
-        let parts = distillation_loss(model, None, &batch, &LOSS, over, &Default::default());
+        let parts = distillation_loss(
+            model,
+            None,
+            &batch,
+            &LossPlan::CROSS_ENTROPY,
+            over,
+            &Default::default(),
+        );
         MicroStep {
             loss: parts.loss,
             metrics: parts.ce,
@@ -207,7 +215,14 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone() {
     let batch = Batch::new(&examples(2), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let broken = |model: &TrainModel, _: usize| {
-        let parts = distillation_loss(model, None, &batch, &LOSS, over, &Default::default());
+        let parts = distillation_loss(
+            model,
+            None,
+            &batch,
+            &LossPlan::CROSS_ENTROPY,
+            over,
+            &Default::default(),
+        );
         MicroStep {
             loss: parts.loss.mul_scalar(f32::NAN),
             metrics: parts.ce,

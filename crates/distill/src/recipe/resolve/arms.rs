@@ -1,9 +1,10 @@
 //! Ratios, stages and controls as arms.
 use super::check::{Check, check_stage};
+use super::dpo::dpo_plan;
+use super::loss::loss_plan;
 use crate::error::DistillError;
 use crate::recipe::{
-    ArmPlan, DpoPlan, DpoReference, InitFrom, KlMask, KlReduction, LossPlan, Recipe, RungPlan,
-    StageKind, StagePlan, Trainable,
+    ArmPlan, InitFrom, LossPlan, Recipe, RungPlan, StageKind, StagePlan, Trainable,
 };
 
 /// Name of the main arm.
@@ -133,20 +134,10 @@ fn stage(
         StageKind::Distillation => Trainable::Mixers,
         _ => Trainable::All,
     };
-    let (sft, distillation) = (&recipe.sft, &recipe.distillation);
-    let (ce_weight, kl_weight, kl_reduction, kl_mask) = match kind {
-        StageKind::Distillation => (
-            distillation.ce_weight.unwrap_or(1.0),
-            distillation.kl_weight.unwrap_or(1.0),
-            distillation.kl_reduction,
-            distillation.kl_mask,
-        ),
-        _ => (
-            sft.ce_weight.unwrap_or(1.0),
-            sft.kl_weight.unwrap_or(0.0),
-            sft.kl_reduction,
-            sft.kl_mask,
-        ),
+    let loss = match kind {
+        StageKind::Distillation => loss_plan(kind.name(), &recipe.distillation.loss(), 1.0, check)?,
+        StageKind::Sft => loss_plan(kind.name(), &recipe.sft.loss(), 0.0, check)?,
+        StageKind::Dpo => LossPlan::CROSS_ENTROPY,
     };
     let plan = StagePlan {
         arm: arm.into(),
@@ -161,16 +152,8 @@ fn stage(
         weight_decay: shared.weight_decay.unwrap_or(0.0),
         clip_norm: shared.clip_norm.unwrap_or(clip_norm),
         trainable: shared.trainable.unwrap_or(trainable),
-        loss: LossPlan {
-            ce_weight,
-            kl_weight,
-            kl_reduction: kl_reduction.unwrap_or(KlReduction::TokenMean),
-            kl_mask: kl_mask.unwrap_or(KlMask::Labels),
-        },
-        dpo: DpoPlan {
-            beta: recipe.dpo.beta.unwrap_or(0.1),
-            reference: recipe.dpo.reference.unwrap_or(DpoReference::SftCopy),
-        },
+        loss,
+        dpo: dpo_plan(&recipe.dpo, check)?,
         seed: recipe.seed,
     };
     check_stage(&plan, check)?;

@@ -137,31 +137,5 @@ pub(super) fn check_stage(plan: &StagePlan, check: &Check) -> Result<(), Distill
         &format!("{table}.warmup_steps"),
         || plan.warmup_steps.to_string(),
         &format!("at most `{table}.steps`, which is {}", plan.steps),
-    )?;
-    if plan.kind == StageKind::Dpo {
-        return number(
-            "beta",
-            plan.dpo.beta,
-            plan.dpo.beta > 0.0,
-            "above 0, such as 0.1",
-        );
-    }
-    number(
-        "ce_weight",
-        plan.loss.ce_weight,
-        plan.loss.ce_weight >= 0.0,
-        "0 or above",
-    )?;
-    number(
-        "kl_weight",
-        plan.loss.kl_weight,
-        plan.loss.kl_weight >= 0.0,
-        "0 or above",
-    )?;
-    check.that(
-        plan.loss.ce_weight + plan.loss.kl_weight > 0.0,
-        &format!("{table}.ce_weight"),
-        || "0 with `kl_weight` 0".into(),
-        "above 0, or `kl_weight` above 0: otherwise nothing is learned",
     )
 }

@@ -1,6 +1,8 @@
 //! From a [`Recipe`] to a [`Plan`].
 mod arms;
 mod check;
+mod dpo;
+mod loss;
 
 use self::arms::arms;
 use self::check::{Check, is_name};

@@ -286,7 +286,7 @@ fn an_exploding_learning_rate_rewinds_and_is_given_up() {
         let set = [
             "distillation.steps=100",
             "distillation.warmup_steps=100",
-            "distillation.lr_peak=1.0",
+            "distillation.lr_peak=10.0",
             "distillation.trainable=\"all\"",
             "guard.divergence_factor=2.0",
             &format!("guard.max_rewinds={max_rewinds}"),

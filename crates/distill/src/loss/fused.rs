@@ -1,0 +1,184 @@
+//! Cross-entropy plus a divergence from hidden states to a number and its gradients, block by block.
+//!
+//! The loss is a scalar, so its gradients are known, up to one factor, as soon as it is: one pass over the rows gives the
+//! value, the gradient of the hidden states and that of the head. Of the logits, `[rows, vocab]` for teacher and student,
+//! only a block exists at a time, and none is on the tape.
+
+use burn::backend::Autodiff;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
+use burn::tensor::backend::Backend;
+use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorPrimitive};
+
+use super::head::{HeadGradients, blocks};
+use super::targets::{Targets, floats};
+use super::{DistillationLoss, Distribution, HeadRows, divergence};
+use crate::recipe::LossPlan;
+
+/// The loss of `plan` at the rows of `targets`; `rows_at_a_time` bounds what is in memory and does not change the result.
+///
+/// Without a teacher the divergence is left out.
+pub fn fused_loss<B: Backend>(
+    student: HeadRows<Autodiff<B>>,
+    teacher: Option<&HeadRows<B>>,
+    targets: &Targets,
+    plan: &LossPlan,
+    rows_at_a_time: usize,
+) -> DistillationLoss<B> {
+    let sums = over_blocks(
+        &student.inner(),
+        teacher,
+        targets,
+        plan,
+        HeadGradients::new(student.wanted()),
+        rows_at_a_time,
+    );
+    let value = sums.ce.clone().mul_scalar(plan.ce_weight)
+        + sums.divergence.clone().mul_scalar(plan.kl_weight);
+    // Held until the output is on the tape: a tape drops what no tensor holds, at the backward pass of any thread.
+    let parents = [student.hidden, student.weight].map(|tensor| tensor.into_primitive().tensor());
+    let nodes = parents.each_ref().map(|parent| parent.node.clone());
+    let prepared = Backward::<B, 2>::prepare::<NoCheckpointing>(FusedLoss, nodes);
+    let value = value.into_primitive().tensor();
+    let loss = match prepared.compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(sums.gradients, value),
+        OpsKind::UnTracked(prepared) => prepared.finish(value),
+    };
+    drop(parents);
+    DistillationLoss {
+        loss: Tensor::from_primitive(TensorPrimitive::Float(loss)),
+        ce: sums.ce,
+        kl: sums.divergence,
+    }
+}
+
+/// The loss's parts and gradients.
+struct Sums<B: Backend> {
+    /// Weighted cross-entropy, `[1]`.
+    ce: Tensor<B, 1>,
+    /// Weighted divergence, `[1]`.
+    divergence: Tensor<B, 1>,
+    /// Of the hidden states, `[rows, d_model]`, and of the head, `[vocab, d_model]`.
+    gradients: [Option<Tensor<B, 2>>; 2],
+}
+
+fn over_blocks<B: Backend>(
+    student: &HeadRows<B>,
+    teacher: Option<&HeadRows<B>>,
+    targets: &Targets,
+    plan: &LossPlan,
+    mut gradients: HeadGradients<B>,
+    rows_at_a_time: usize,
+) -> Sums<B> {
+    let device = student.hidden.device();
+    let mut ce = Tensor::zeros([1], &device);
+    let mut divergence = Tensor::zeros([1], &device);
+    let columns = Columns::new(targets, &device);
+    for block in blocks(targets.labels.len(), rows_at_a_time) {
+        let teacher = teacher.map(|teacher| teacher.logits(&block));
+        let columns = columns.block(&block);
+        let part = of_block(student.logits(&block), teacher, &columns, plan);
+        ce = ce + part.ce;
+        divergence = divergence + part.divergence;
+        gradients.add(student, &block, part.gradient);
+    }
+    Sums {
+        ce,
+        divergence,
+        gradients: gradients.finish(),
+    }
+}
+
+/// Labels and weights of rows, `[rows, 1]` each.
+struct Columns<B: Backend> {
+    labels: Tensor<B, 2, Int>,
+    ce_weights: Tensor<B, 2>,
+    kl_weights: Tensor<B, 2>,
+}
+
+impl<B: Backend> Columns<B> {
+    fn new(targets: &Targets, device: &B::Device) -> Self {
+        Self {
+            labels: targets.labels(device).unsqueeze_dim(1),
+            ce_weights: floats(&targets.ce_weights, device).unsqueeze_dim(1),
+            kl_weights: floats(&targets.kl_weights, device).unsqueeze_dim(1),
+        }
+    }
+
+    fn block(&self, block: &std::ops::Range<usize>) -> Self {
+        let (start, len) = (block.start, block.len());
+        Self {
+            labels: self.labels.clone().narrow(0, start, len),
+            ce_weights: self.ce_weights.clone().narrow(0, start, len),
+            kl_weights: self.kl_weights.clone().narrow(0, start, len),
+        }
+    }
+}
+
+/// Loss of a block and its gradient.
+struct BlockLoss<B: Backend> {
+    /// `[1]`.
+    ce: Tensor<B, 1>,
+    /// `[1]`.
+    divergence: Tensor<B, 1>,
+    /// Of the whole loss with respect to the student's logits, `[block, vocab]`.
+    gradient: Tensor<B, 2>,
+}
+
+fn of_block<B: Backend>(
+    student: Tensor<B, 2>,
+    teacher: Option<Tensor<B, 2>>,
+    columns: &Columns<B>,
+    plan: &LossPlan,
+) -> BlockLoss<B> {
+    let student = Distribution::new(student);
+    let Columns {
+        labels,
+        ce_weights,
+        kl_weights,
+    } = columns;
+    let ce = student.label_log_probs(labels.clone()) * ce_weights.clone();
+    let ce_scale = ce_weights.clone().mul_scalar(plan.ce_weight);
+    let mut gradient = student.probs() * ce_scale.clone();
+    let mut sum = Tensor::zeros([1], &gradient.device());
+    if let Some(teacher) = teacher {
+        let temperature = plan.temperature;
+        let teacher = Distribution::at_temperature(teacher, temperature);
+        let parts = divergence(plan.divergence, &teacher, &student.tempered(temperature));
+        // T^2 keeps the size of the gradient (Hinton et al., arXiv 1503.02531); the logits are divided by T.
+        sum = (parts.value * kl_weights.clone())
+            .sum()
+            .mul_scalar(temperature * temperature);
+        let scale = kl_weights.clone().mul_scalar(plan.kl_weight * temperature);
+        gradient = gradient + parts.gradient * scale;
+    }
+    BlockLoss {
+        ce: ce.sum().neg(),
+        divergence: sum,
+        gradient: gradient.scatter(1, labels.clone(), ce_scale.neg(), IndexingUpdateOp::Add),
+    }
+}
+
+#[derive(Debug)]
+struct FusedLoss;
+
+impl<B: Backend> Backward<B, 2> for FusedLoss {
+    /// Gradients of hidden states and head for a loss whose own gradient is one.
+    type State = [Option<Tensor<B, 2>>; 2];
+
+    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let scale = TensorPrimitive::Float(grads.consume::<B>(&ops.node));
+        let scale = Tensor::<B, 1>::from_primitive(scale).reshape([1, 1]);
+        for (parent, gradient) in ops.parents.into_iter().zip(ops.state) {
+            if let (Some(parent), Some(gradient)) = (parent, gradient) {
+                let gradient = gradient * scale.clone();
+                grads.register::<B>(parent.id, gradient.into_primitive().tensor());
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
