@@ -119,6 +119,7 @@ fn events() -> Vec<TimedEvent> {
 
 fn rows() -> Vec<SweepRow> {
     let row = |kind, arm: &str, ratio, kept, sft| SweepRow {
+        alignment: None,
         kind,
         arm: arm.into(),
         init: (kind == RowKind::Control).then(|| "random-mixer".into()),

@@ -91,5 +91,6 @@ fn ratios_and_controls_become_arms() {
         [("chain", true, 3), ("control-random-mixer", false, 1)]
     );
     assert_eq!(plan.arms[0].rungs[0].attention_ratio, 0.75);
-    assert_eq!(plan.stages().count(), 1 + 3 + 3 + 1);
+    // Alignment comes before the others at every ratio of every arm.
+    assert_eq!(plan.stages().count(), 2 + 4 + 4 + 2);
 }

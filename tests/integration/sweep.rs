@@ -111,3 +111,75 @@ fn unusable_places_are_one_line_and_leave_nothing() {
     assert!(stderr.contains("absent"), "{stderr}");
     assert!(!place.path("run").exists());
 }
+
+/// Losses of a stage's steps.
+fn losses(place: &Workplace, run: &str, stage: &str) -> Vec<f64> {
+    let log = std::fs::read_to_string(place.path(run).join("events.jsonl")).unwrap();
+    let mut current = String::new();
+    let mut losses = Vec::new();
+    for line in log.lines() {
+        let event: serde_json::Value = serde_json::from_str(line).unwrap();
+        match event["event"].as_str() {
+            Some("stage-started") => current = event["stage"].as_str().unwrap().into(),
+            Some("step") if current == stage => losses.push(event["loss"].as_f64().unwrap()),
+            _ => {}
+        }
+    }
+    losses
+}
+
+#[test]
+fn alignment_of_the_built_in_teacher_gives_stage_1_a_better_start() {
+    let place = Workplace::new();
+    let sweep = |run: &str, alignment_steps: usize| {
+        let alignment = format!("alignment.steps={alignment_steps}");
+        let (code, stdout, stderr) = place.run(&[
+            "sweep",
+            "--out",
+            run,
+            "--no-tui",
+            "--set",
+            &alignment,
+            "--set",
+            "alignment.batch_size=4",
+            "--set",
+            "alignment.lr_peak=3e-3",
+            "--set",
+            "sweep.attention_ratios=[0.5]",
+            "--set",
+            "sweep.stages=[\"distillation\"]",
+            "--set",
+            "sweep.controls=[]",
+            "--set",
+            "data.pseudo_labels=48",
+            "--set",
+            "distillation.steps=1",
+            "--set",
+            "distillation.warmup_steps=0",
+            "--set",
+            "eval.perplexity_sequences=4",
+            "--set",
+            "eval.task_examples=2",
+            "--set",
+            "eval.speed_tokens=2",
+        ]);
+        assert_eq!(code, Some(0), "{stderr}");
+        stdout
+    };
+    let table = sweep("plain", 0);
+    assert!(!table.lines().next().unwrap().contains("align"), "{table}");
+    let table = sweep("aligned", 30);
+    assert!(table.lines().next().unwrap().contains("align"), "{table}");
+    assert!(
+        place
+            .path("aligned/checkpoints/chain/50-alignment/model.safetensors")
+            .is_file()
+    );
+
+    let errors = losses(&place, "aligned", "alignment");
+    assert_eq!(errors.len(), 30);
+    assert!(errors[29] < 0.2 * errors[0], "{errors:?}");
+    let plain = losses(&place, "plain", "distillation")[0];
+    let aligned = losses(&place, "aligned", "distillation")[0];
+    assert!(aligned < 0.7 * plain, "{aligned} {plain}");
+}

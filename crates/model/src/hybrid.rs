@@ -28,6 +28,15 @@ pub struct HybridModel<B: Backend> {
     compute: Option<FloatDType>,
 }
 
+/// What [`HybridModel::block_output`] returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BlockOutput {
+    /// What the mixer adds to the residual stream.
+    Mixer,
+    /// The residual stream after the block.
+    HiddenState,
+}
+
 impl<B: Backend> HybridModel<B> {
     /// The module tree of `config`; its parameters take no memory until they are used or assigned.
     pub(crate) fn skeleton(config: &HybridConfig, device: &B::Device) -> Self {
@@ -131,7 +140,7 @@ impl<B: SsmBackend> HybridModel<B> {
         tokens: Tensor<B, 2, Int>,
         documents: Option<&Documents<B>>,
     ) -> Tensor<B, 3> {
-        let context = self.context(&tokens, documents);
+        let context = self.context(tokens.dims(), documents, &tokens.device());
         self.norm.forward(self.run(tokens, &context, None, |_| ()))
     }
 
@@ -160,10 +169,41 @@ impl<B: SsmBackend> HybridModel<B> {
     /// The residual stream after each block, before the final norm, and the logits.
     pub fn hidden_states(&self, tokens: Tensor<B, 2, Int>) -> (Vec<Tensor<B, 3>>, Tensor<B, 3>) {
         let mut states = Vec::with_capacity(self.layers.len());
-        let context = self.context(&tokens, None);
+        let context = self.context(tokens.dims(), None, &tokens.device());
         let last = self.run(tokens, &context, None, |x| states.push(x.clone()));
         let logits = self.logits(self.norm.forward(last));
         (states, logits)
+    }
+
+    /// The residual stream into each block, `[batch, seq, d_model]`.
+    ///
+    /// With [`block_output`](Self::block_output) this compares the blocks of two models one by one, on equal inputs.
+    pub fn block_inputs(&self, tokens: Tensor<B, 2, Int>) -> Vec<Tensor<B, 3>> {
+        let mut inputs = vec![self.embed_tokens.forward(tokens.clone())];
+        let context = self.context(tokens.dims(), None, &tokens.device());
+        self.run(tokens, &context, None, |x| inputs.push(x.clone()));
+        inputs.pop();
+        inputs
+    }
+
+    /// What block `layer_idx` alone makes of sequences from their first token on; `x` and the result:
+    /// `[batch, seq, d_model]`.
+    ///
+    /// # Panics
+    /// If there is no such block.
+    pub fn block_output(
+        &self,
+        layer_idx: usize,
+        x: Tensor<B, 3>,
+        output: BlockOutput,
+    ) -> Tensor<B, 3> {
+        let [batch, seq, _] = x.dims();
+        let context = self.context([batch, seq], None, &x.device());
+        let block = &self.layers[layer_idx];
+        match output {
+            BlockOutput::Mixer => block.mixer_output(x, &context),
+            BlockOutput::HiddenState => block.forward(x, &context, None),
+        }
     }
 
     /// An empty cache for `batch` sequences of up to `capacity` tokens; longer ones make it grow.
@@ -227,22 +267,22 @@ impl<B: SsmBackend> HybridModel<B> {
     /// What the mixers share in a pass without a cache.
     fn context(
         &self,
-        tokens: &Tensor<B, 2, Int>,
+        [batch, seq]: [usize; 2],
         documents: Option<&Documents<B>>,
+        device: &B::Device,
     ) -> PassContext<B> {
-        let [_, seq] = tokens.dims();
         if let Some(documents) = documents {
-            assert_eq!(documents.dims(), tokens.dims(), "documents of other tokens");
+            assert_eq!(documents.dims(), [batch, seq], "documents of other tokens");
         }
         let attention = || {
-            let rotary = Rotary::new(&self.frequencies, 0, seq, &tokens.device());
+            let rotary = Rotary::new(&self.frequencies, 0, seq, device);
             let rotary = match self.compute {
                 Some(compute) => rotary.cast(compute),
                 None => rotary,
             };
             match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
-                None => AttentionContext::new(rotary, None, &tokens.device()),
+                None => AttentionContext::new(rotary, None, device),
             }
         };
         PassContext {

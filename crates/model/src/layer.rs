@@ -47,7 +47,6 @@ impl<B: SsmBackend> Block<B> {
     }
 
     /// What the mixer alone adds to `x`.
-    #[cfg(test)]
     pub(crate) fn mixer_output(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
         self.mixer
             .forward(self.input_layernorm.forward(x), context, None)

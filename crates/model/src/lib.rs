@@ -26,7 +26,7 @@ pub use convert::{LayerPlan, Layout};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use documents::Documents;
 pub use error::ModelError;
-pub use hybrid::HybridModel;
+pub use hybrid::{BlockOutput, HybridModel};
 pub use load::load;
 pub use tokenizer::Tokenizer;
 

@@ -271,7 +271,7 @@ fn eval_tasks(count: usize) -> Vec<SyntheticTask> {
 fn check(plan: &Plan, data: &Datasets) -> anyhow::Result<()> {
     for stage in plan.stages().filter(|stage| stage.steps > 0) {
         let count = match stage.kind {
-            StageKind::Distillation => data.distillation.len(),
+            StageKind::Alignment | StageKind::Distillation => data.distillation.len(),
             StageKind::Sft => data.sft.len(),
             StageKind::Dpo => data.dpo.len(),
         };

@@ -1,6 +1,7 @@
 //! An experiment as a TOML file ([`Recipe`], as written) and as what will run ([`Plan`], resolved and checked).
 //!
 //! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
+mod alignment;
 mod checkpoint;
 mod data;
 mod dpo;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DistillError;
 
+pub use alignment::AlignmentTarget;
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
 pub use dpo::{DpoLossKind, DpoPlan, DpoReference, PreferenceLoss};
@@ -29,7 +31,9 @@ pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };
 pub(crate) use resolve::init_name;
-pub use stage::{DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable};
+pub use stage::{
+    AlignmentTable, DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable,
+};
 pub use sweep::{ControlTable, StudentTable, SweepTable, TeacherTable};
 
 /// A sweep recipe as written.
@@ -49,6 +53,9 @@ pub struct Recipe {
     pub sweep: SweepTable,
     /// What is trained on.
     pub data: DataTable,
+    /// Before stage 1: each new mixer by itself.
+    #[serde(default)]
+    pub alignment: AlignmentTable,
     /// Stage 1.
     #[serde(default)]
     pub distillation: DistillationTable,

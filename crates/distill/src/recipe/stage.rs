@@ -1,6 +1,7 @@
-//! Recipe tables `[distillation]`, `[sft]`, `[dpo]`, and a stage as it will run.
+//! Recipe tables `[alignment]`, `[distillation]`, `[sft]`, `[dpo]`, and a stage as it will run.
 use serde::{Deserialize, Serialize};
 
+use super::alignment::AlignmentTarget;
 use super::dpo::{DpoLossKind, DpoPlan, DpoReference};
 use super::loss::{DivergenceKind, KlMask, KlReduction, LossFields, LossPlan};
 
@@ -8,6 +9,8 @@ use super::loss::{DivergenceKind, KlMask, KlReduction, LossFields, LossPlan};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
+    /// Before stage 1: each new mixer to the output of the attention that it replaces.
+    Alignment,
     /// Stage 1: the teacher's answers and distributions.
     Distillation,
     /// Stage 2: fine-tuning on replies.
@@ -20,6 +23,7 @@ impl StageKind {
     /// Name in recipes, logs and folders.
     pub fn name(self) -> &'static str {
         match self {
+            Self::Alignment => "alignment",
             Self::Distillation => "distillation",
             Self::Sft => "sft",
             Self::Dpo => "dpo",
@@ -140,6 +144,14 @@ macro_rules! loss_table {
     };
 }
 
+stage_table! {
+    /// `[alignment]`; 0 steps (default) leave the stage out.
+    AlignmentTable {
+        /// `mixer-output` (default) or `hidden-state`.
+        target: AlignmentTarget,
+    }
+}
+
 loss_table! {
     /// `[distillation]`.
     DistillationTable {
@@ -193,7 +205,10 @@ pub struct StagePlan {
     pub clip_norm: f64,
     /// Tensors that are changed.
     pub trainable: Trainable,
-    /// Loss of distillation and SFT; DPO ignores it.
+    /// What alignment compares; other stages ignore it.
+    #[serde(default)]
+    pub alignment: AlignmentTarget,
+    /// Loss of distillation and SFT; other stages ignore it.
     pub loss: LossPlan,
     /// Settings of DPO; other stages ignore them.
     pub dpo: DpoPlan,

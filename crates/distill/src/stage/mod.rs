@@ -1,5 +1,6 @@
 //! Training stages: each is data, a loss and what is trainable (method, section 4.1).
 
+mod alignment;
 pub(crate) mod allocation;
 mod course;
 mod distillation;
@@ -85,6 +86,7 @@ pub fn run_stage<B: SsmBackend>(
     student: HybridModel<B>,
 ) -> anyhow::Result<StageOutcome<B>> {
     match context.stage.kind {
+        StageKind::Alignment => alignment::run(context, student),
         StageKind::Distillation => distillation::run(context, student),
         StageKind::Sft => sft::run(context, student),
         StageKind::Dpo => dpo::run(context, student),

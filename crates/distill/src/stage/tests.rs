@@ -11,6 +11,10 @@ use crate::testing::{examples, student, teacher};
 fn plan() -> Plan {
     let set = [
         "data.seq_len=16",
+        "alignment.steps=12",
+        "alignment.batch_size=4",
+        "alignment.lr_peak=0.01",
+        "alignment.warmup_steps=1",
         "distillation.steps=12",
         "distillation.batch_size=4",
         "distillation.lr_peak=0.01",
@@ -121,6 +125,26 @@ fn distillation_trains_mixers_only_and_repeats_itself() {
         }
     ));
     assert_eq!(losses, self::losses(&finished(StageKind::Distillation).2));
+}
+
+#[test]
+fn alignment_lowers_the_error_and_changes_new_mixers_only() {
+    let (model, summary, events) = finished(StageKind::Alignment);
+    let losses = losses(&events);
+    assert_eq!((losses.len(), summary.steps), (12, 12));
+    assert!(losses[11] < 0.8 * losses[0], "{losses:?}");
+    for ((key, before), (_, after)) in student().named_tensors().iter().zip(model.named_tensors()) {
+        assert_eq!(*before == after, !key.contains(".mamba."), "{key}");
+    }
+    assert!(matches!(
+        events[0],
+        Event::Step {
+            ce: None,
+            kl: None,
+            margin: None,
+            ..
+        }
+    ));
 }
 
 #[test]

@@ -79,7 +79,8 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
     let rows = stage.batch_size * if stage.kind == StageKind::Dpo { 2 } else { 1 };
     let micro_tokens = rows * plan.data.seq_len;
     let tokens = stage.steps * stage.grad_accumulation * micro_tokens;
-    let has_teacher = stage.kind == StageKind::Dpo || stage.loss.kl_weight > 0.0;
+    let has_teacher =
+        matches!(stage.kind, StageKind::Alignment | StageKind::Dpo) || stage.loss.kl_weight > 0.0;
     let per_token = 6.0 * total as f64 + if has_teacher { 2.0 * total as f64 } else { 0.0 };
     // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer. Of the
     // logits there is a block at a time, about eight times over: student, teacher, their softmax, the gradient.

@@ -33,7 +33,10 @@ pub struct SweepRow {
     pub attn_layers: usize,
     /// All layers.
     pub n_layers: usize,
-    /// Perplexity over the teacher's after distillation.
+    /// Perplexity over the teacher's after alignment.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alignment: Option<f64>,
+    /// The same after distillation.
     pub distillation: Option<f64>,
     /// The same after SFT.
     pub sft: Option<f64>,
@@ -61,6 +64,7 @@ pub fn rows(plan: &Plan, state: &RunState) -> Vec<SweepRow> {
         attention_ratio: 1.0,
         attn_layers: scores.attn_layers,
         n_layers,
+        alignment: None,
         distillation: None,
         sft: None,
         dpo: None,
@@ -109,6 +113,7 @@ fn row(state: &RunState, n_layers: usize, arm: &ArmPlan, rung: &RungPlan) -> Opt
         attention_ratio: rung.attention_ratio,
         attn_layers: last.attn_layers,
         n_layers,
+        alignment: perplexity_ratio(StageKind::Alignment),
         distillation: perplexity_ratio(StageKind::Distillation),
         sft: perplexity_ratio(StageKind::Sft),
         dpo: perplexity_ratio(StageKind::Dpo),
@@ -143,7 +148,7 @@ pub fn markdown_report(plan: &Plan, rows: &[SweepRow]) -> String {
 
 /// What the columns of the table mean.
 pub const LEGEND: &str = "\
-distil, sft, dpo: perplexity over the teacher's after that stage. Tasks: exact match after the last stage.
+align (where it was run), distil, sft, dpo: perplexity over the teacher's after that stage. Tasks: exact match after the last stage.
 state @4k: decode state of one sequence at 4096 tokens. Rows that name an initialisation are the comparison at equal
 budget: straight from the init model to that ratio, one distillation stage, nothing more.";
 
@@ -157,7 +162,12 @@ fn table(rows: &[SweepRow]) -> Table {
     }
     let mut table = Table::new()
         .text_column("attention", "attention")
-        .number_column("layers", "layers")
+        .number_column("layers", "layers");
+    let has_alignment = rows.iter().any(|row| row.alignment.is_some());
+    if has_alignment {
+        table = table.number_column("alignment", "align");
+    }
+    table = table
         .number_column("distillation", "distil")
         .number_column("sft", "sft")
         .number_column("dpo", "dpo");
@@ -174,6 +184,7 @@ fn table(rows: &[SweepRow]) -> Table {
             Cell::text(row.label()),
             Cell::text(format!("{}/{}", row.attn_layers, row.n_layers)),
         ];
+        cells.extend(has_alignment.then(|| number(row.alignment)));
         cells.extend([row.distillation, row.sft, row.dpo].map(number));
         cells.extend(task_names.iter().map(|name| {
             let score = row.tasks.iter().find(|(task, _)| task == name);

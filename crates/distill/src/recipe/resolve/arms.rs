@@ -38,19 +38,30 @@ pub(super) fn arms(
         },
         "some of \"distillation\", \"sft\", \"dpo\", in this order and each once",
     )?;
+    check.that(
+        !sweep.stages.contains(&StageKind::Alignment),
+        "sweep.stages",
+        || "with \"alignment\"".into(),
+        "without it: `alignment.steps` above 0 puts the stage before the others",
+    )?;
+    let has_alignment = recipe.alignment.steps.unwrap_or(0) > 0;
+    let aligned = |stages: &[StageKind]| -> Vec<StageKind> {
+        let first = has_alignment.then_some(StageKind::Alignment);
+        first.into_iter().chain(stages.iter().copied()).collect()
+    };
     let mut rungs = Vec::new();
     let has_substep = recipe.distillation.progressive_substep.unwrap_or(false);
     if has_substep
         && sweep.stages.contains(&StageKind::Distillation)
         && sweep.attention_ratios[0] < SUBSTEP_RATIO
     {
-        rungs.push((SUBSTEP_RATIO, vec![StageKind::Distillation]));
+        rungs.push((SUBSTEP_RATIO, aligned(&[StageKind::Distillation])));
     }
     rungs.extend(
         sweep
             .attention_ratios
             .iter()
-            .map(|ratio| (*ratio, sweep.stages.clone())),
+            .map(|ratio| (*ratio, aligned(&sweep.stages))),
     );
     let mut arms = vec![arm(recipe, CHAIN.into(), init, true, &rungs, check)?];
     for (index, control) in sweep.controls.iter().enumerate() {
@@ -66,7 +77,7 @@ pub(super) fn arms(
         let rungs: Vec<_> = control
             .attention_ratios
             .iter()
-            .map(|ratio| (*ratio, vec![StageKind::Distillation]))
+            .map(|ratio| (*ratio, aligned(&[StageKind::Distillation])))
             .collect();
         arms.push(arm(recipe, name, control.init, false, &rungs, check)?);
     }
@@ -120,24 +131,25 @@ fn stage(
     check: &Check,
 ) -> Result<StagePlan, DistillError> {
     let shared = match kind {
+        StageKind::Alignment => recipe.alignment.shared(),
         StageKind::Distillation => recipe.distillation.shared(),
         StageKind::Sft => recipe.sft.shared(),
         StageKind::Dpo => recipe.dpo.shared(),
     };
     let (lr_peak, betas, clip_norm, batch_size) = match kind {
-        StageKind::Distillation => (1e-3, [0.9, 0.98], 1.0, 8),
+        StageKind::Alignment | StageKind::Distillation => (1e-3, [0.9, 0.98], 1.0, 8),
         StageKind::Sft => (3e-4, [0.9, 0.999], 1.0, 8),
         StageKind::Dpo => (2e-5, [0.9, 0.999], 1.0, 4),
     };
     let steps = shared.steps.unwrap_or(100);
     let trainable = match kind {
-        StageKind::Distillation => Trainable::Mixers,
+        StageKind::Alignment | StageKind::Distillation => Trainable::Mixers,
         _ => Trainable::All,
     };
     let loss = match kind {
         StageKind::Distillation => loss_plan(kind.name(), &recipe.distillation.loss(), 1.0, check)?,
         StageKind::Sft => loss_plan(kind.name(), &recipe.sft.loss(), 0.0, check)?,
-        StageKind::Dpo => LossPlan::CROSS_ENTROPY,
+        StageKind::Alignment | StageKind::Dpo => LossPlan::CROSS_ENTROPY,
     };
     let plan = StagePlan {
         arm: arm.into(),
@@ -152,6 +164,7 @@ fn stage(
         weight_decay: shared.weight_decay.unwrap_or(0.0),
         clip_norm: shared.clip_norm.unwrap_or(clip_norm),
         trainable: shared.trainable.unwrap_or(trainable),
+        alignment: recipe.alignment.target.unwrap_or_default(),
         loss,
         dpo: dpo_plan(&recipe.dpo, check)?,
         seed: recipe.seed,

@@ -1,6 +1,6 @@
 //! Says what is wrong with which field, and what would be right.
 use crate::error::DistillError;
-use crate::recipe::{DataSource, Plan, StageKind, StagePlan};
+use crate::recipe::{DataSource, Plan, StageKind, StagePlan, Trainable};
 
 /// Says what is wrong with which field of which recipe.
 pub(super) struct Check<'a> {
@@ -68,10 +68,15 @@ impl Check<'_> {
                 StageKind::Dpo => (!preferences.is_empty(), "data.preferences", "empty"),
                 _ => (!chat.is_empty() || !text.is_empty(), "data.chat", "empty"),
             };
-            let expected = format!(
-                "at least one file, because `sweep.stages` has `{}`",
-                stage.kind.name()
-            );
+            let expected = match stage.kind {
+                StageKind::Alignment => {
+                    "at least one file, because `alignment.steps` is above 0".into()
+                }
+                kind => format!(
+                    "at least one file, because `sweep.stages` has `{}`",
+                    kind.name()
+                ),
+            };
             self.that(is_served, field, || found.into(), &expected)?;
         }
         Ok(())
@@ -132,6 +137,12 @@ pub(super) fn check_stage(plan: &StagePlan, check: &Check) -> Result<(), Distill
             "two numbers from 0 to below 1, such as [0.9, 0.999]",
         )?;
     }
+    check.that(
+        plan.kind != StageKind::Alignment || plan.trainable == Trainable::Mixers,
+        "alignment.trainable",
+        || "\"all\"".into(),
+        "\"mixers\", or left out: a layer is compared by itself, so the rest has nothing to learn",
+    )?;
     check.that(
         plan.warmup_steps <= plan.steps,
         &format!("{table}.warmup_steps"),

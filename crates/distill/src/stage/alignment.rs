@@ -1,0 +1,209 @@
+//! Before stage 1: each new mixer learns to do what the attention in its place did, all of them in parallel (MOHAWK,
+//! arXiv 2408.10189; RADLADS, arXiv 2505.03005; method, section 9).
+//!
+//! A layer is run on the *teacher's* input to it, so that no layer sees the errors of those before it, and no gradient
+//! leaves a layer.
+
+use burn::backend::Autodiff;
+use burn::tensor::backend::Backend;
+use burn::tensor::{Tensor, TensorData};
+use kernels::SsmBackend;
+use model::{BlockOutput, HybridModel, MixerKind};
+
+use super::steps::{self, Examples, StepMetrics};
+use super::{StageContext, StageOutcome};
+use crate::data::{Batch, Example, RowLength};
+use crate::recipe::AlignmentTarget;
+use crate::trainer::{MicroStep, StepReport};
+
+/// Sequences on which teacher and student are compared layer by layer.
+struct Layers<'a, B: SsmBackend> {
+    examples: &'a [Example],
+    teacher: &'a HybridModel<B>,
+    output: BlockOutput,
+    length: RowLength,
+    device: &'a B::Device,
+}
+
+/// A micro-batch with 1 at every token and 0 at padding, `[batch * seq]`.
+struct Sequences {
+    rows: Batch,
+    is_token: Vec<f32>,
+}
+
+impl Sequences {
+    fn new(examples: &[&Example], length: RowLength) -> Self {
+        let rows = Batch::new(examples.iter().copied(), length);
+        let mut is_token = vec![0.0; rows.rows() * rows.seq()];
+        for (row, example) in is_token.chunks_mut(rows.seq().max(1)).zip(examples) {
+            row[..example.ids.len()].fill(1.0);
+        }
+        Self { rows, is_token }
+    }
+
+    fn mask<B: Backend>(&self, device: &B::Device) -> Tensor<B, 3> {
+        let shape = [self.rows.rows(), self.rows.seq(), 1];
+        Tensor::from_data(TensorData::new(self.is_token.clone(), shape), device)
+    }
+}
+
+impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
+    type Batch = Sequences;
+
+    fn lengths(&self) -> Vec<usize> {
+        let lengths = self.examples.iter().map(|example| example.ids.len());
+        lengths.collect()
+    }
+
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Sequences> {
+        let batch = |indices: &Vec<usize>| {
+            let examples: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
+            Sequences::new(&examples, self.length)
+        };
+        micro_batches.iter().map(batch).collect()
+    }
+
+    fn tokens(&self, batch: &Sequences) -> usize {
+        batch.rows.real_tokens()
+    }
+
+    fn forward(
+        &self,
+        student: &HybridModel<Autodiff<B>>,
+        step: &[Sequences],
+        index: usize,
+    ) -> MicroStep<B> {
+        let total: usize = step.iter().map(|batch| batch.rows.real_tokens()).sum();
+        let share = step[index].rows.real_tokens() as f64 / total.max(1) as f64;
+        let errors = layer_errors(
+            student,
+            self.teacher,
+            &step[index],
+            self.output,
+            self.device,
+        );
+        let loss = match errors.len() {
+            0 => Tensor::zeros([1], self.device),
+            layers => Tensor::cat(errors, 0)
+                .sum()
+                .mul_scalar(share / layers as f64),
+        };
+        MicroStep {
+            loss,
+            metrics: Tensor::zeros([0], self.device),
+        }
+    }
+
+    fn metrics(&self, _: &StepReport) -> StepMetrics {
+        StepMetrics::default()
+    }
+}
+
+/// Squared L2 distance of each new layer's output to the teacher's, over the square of the teacher's: 1 for a layer that
+/// gives zeros. Over the tokens of `batch`; `[1]` each.
+fn layer_errors<B: SsmBackend>(
+    student: &HybridModel<Autodiff<B>>,
+    teacher: &HybridModel<B>,
+    batch: &Sequences,
+    output: BlockOutput,
+    device: &B::Device,
+) -> Vec<Tensor<Autodiff<B>, 1>> {
+    let inputs = teacher.block_inputs(batch.rows.tokens::<B>(device));
+    let mask = batch.mask::<B>(device);
+    let is_new =
+        |layer_idx: &usize| student.config().mixer_kind(*layer_idx) != MixerKind::Attention;
+    (0..student.n_layers())
+        .filter(is_new)
+        .map(|layer_idx| {
+            let input = inputs[layer_idx].clone();
+            let target = teacher.block_output(layer_idx, input.clone(), output) * mask.clone();
+            let size = (target.clone() * target.clone())
+                .sum()
+                .add_scalar(f32::MIN_POSITIVE);
+            let found = student.block_output(layer_idx, Tensor::from_inner(input), output)
+                * Tensor::from_inner(mask.clone());
+            let error = found - Tensor::from_inner(target);
+            (error.clone() * error).sum() / Tensor::from_inner(size)
+        })
+        .collect()
+}
+
+/// Runs the stage.
+pub(super) fn run<B: SsmBackend>(
+    context: StageContext<B>,
+    student: HybridModel<B>,
+) -> anyhow::Result<StageOutcome<B>> {
+    let examples = Layers {
+        examples: &context.data.distillation,
+        teacher: context.teacher,
+        output: match context.stage.alignment {
+            AlignmentTarget::MixerOutput => BlockOutput::Mixer,
+            AlignmentTarget::HiddenState => BlockOutput::HiddenState,
+        },
+        length: context.plan.data.row_length(),
+        device: context.device,
+    };
+    steps::run(context, student, &examples)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use burn::module::AutodiffModule as _;
+
+    use super::*;
+    use crate::loss::testing::numbers;
+    use crate::testing::{examples, student, teacher};
+
+    type T = Autodiff<Flex>;
+
+    fn errors(student: &HybridModel<T>, length: RowLength, output: BlockOutput) -> Vec<f64> {
+        let examples = examples(3);
+        let examples: Vec<_> = examples.iter().collect();
+        let batch = Sequences::new(&examples, length);
+        layer_errors(student, &teacher(), &batch, output, &Default::default())
+            .into_iter()
+            .map(|error| numbers(error)[0])
+            .collect()
+    }
+
+    #[test]
+    fn only_new_layers_are_compared_and_padding_is_not() {
+        let student = HybridModel::<T>::from_inner(student());
+        for output in [BlockOutput::Mixer, BlockOutput::HiddenState] {
+            let tight = errors(&student, RowLength::UpTo(12), output);
+            // One layer of two is new.
+            assert_eq!(tight.len(), 1);
+            assert!(tight[0] > 1e-4, "{tight:?}");
+            let padded = errors(&student, RowLength::Exactly(40), output);
+            assert!(
+                (tight[0] - padded[0]).abs() < 1e-5 * tight[0],
+                "{tight:?} {padded:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn gradients_stay_in_the_new_mixers_of_the_block() {
+        let student = HybridModel::<T>::from_inner(student()).freeze(|_| true);
+        let examples = examples(2);
+        let examples: Vec<_> = examples.iter().collect();
+        let batch = Sequences::new(&examples, RowLength::UpTo(16));
+        let errors = layer_errors(
+            &student,
+            &teacher(),
+            &batch,
+            BlockOutput::Mixer,
+            &Default::default(),
+        );
+        let gradients = Tensor::cat(errors, 0).sum().backward();
+        let touched: Vec<String> = student
+            .named_gradients(&gradients)
+            .into_iter()
+            .map(|(key, _)| key)
+            .filter(|key| !key.starts_with("model.layers.0.mamba."))
+            .collect();
+        // The norm before the mixer is in the block too; a stage freezes it.
+        assert_eq!(touched, ["model.layers.0.input_layernorm.weight"]);
+    }
+}
