@@ -1,4 +1,5 @@
 //! Workspace tests: one binary, so that two cores link once.
+mod ablate;
 mod arms;
 mod bad_input;
 mod cli;

@@ -78,6 +78,21 @@ fn plans_survive_the_round_trip() {
 }
 
 #[test]
+fn ratios_start_from_the_init_model_where_nothing_is_progressive() {
+    let ranked = plan(&root().join("tests/recipes/valid/ranked.toml")).unwrap();
+    let [arm] = &ranked.arms[..] else {
+        panic!("one arm")
+    };
+    assert!(!arm.is_chained);
+    assert_eq!(
+        (arm.student.attn_layers.len(), arm.student.d_state),
+        (4, Some(32))
+    );
+    let minimal = plan(&root().join("tests/recipes/valid/minimal.toml")).unwrap();
+    assert!(minimal.arms[0].is_chained && minimal.arms[0].student.attn_layers.is_empty());
+}
+
+#[test]
 fn ratios_and_controls_become_arms() {
     let plan = plan(&root().join("tests/recipes/valid/full.toml")).unwrap();
     let arms: Vec<_> = plan

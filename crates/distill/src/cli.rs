@@ -1,8 +1,10 @@
 //! Command line: clap types only.
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::data::PromptKind;
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
@@ -22,6 +24,10 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole experiment: convert, distil, fine-tune and measure at each attention ratio
     Sweep(SweepArgs),
+    /// Compare the arms of a built-in ablation at equal budgets, over seeds, with what the paper found
+    Ablate(AblateArgs),
+    /// Run one of the paper's tables at our scale and print both side by side
+    Reproduce(ReproduceArgs),
     /// Follow a run from its event log, live or afterwards
     Watch(WatchArgs),
     /// Print the table of a run as far as it is, whichever processes ran its arms
@@ -66,6 +72,8 @@ pub enum InitArg {
     RandomMixer,
     /// At random, with the whole layer
     RandomLayer,
+    /// From attention, with an output projection of zeros: the layer starts without a mixer
+    ZeroOutput,
 }
 
 /// Which layers keep attention.
@@ -77,6 +85,10 @@ pub enum LayoutArg {
     KeptFirst,
     /// The last layers
     KeptLast,
+    /// The middle layers
+    KeptMiddle,
+    /// Half of them the first layers, half the last
+    KeptEnds,
 }
 
 /// How KV heads are repeated for the query heads of their group.
@@ -107,6 +119,57 @@ pub struct SweepArgs {
     #[arg(long = "arm", value_name = "NAME")]
     pub arms: Vec<String>,
     /// Change one value of the recipe, such as `distillation.steps=10`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print what would be run, with sizes and estimates, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// Arguments of `ablate`.
+#[derive(Debug, Args)]
+pub struct AblateArgs {
+    /// Which ablation
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(ABLATIONS.names()))]
+    pub name: String,
+    /// How to run it
+    #[command(flatten)]
+    pub run: ComparisonArgs,
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// Which table
+    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names()))]
+    pub name: String,
+    /// How to run it
+    #[command(flatten)]
+    pub run: ComparisonArgs,
+}
+
+/// Arguments that `ablate` and `reproduce` share.
+#[derive(Debug, Args)]
+pub struct ComparisonArgs {
+    /// Recipe that the arms change [default: the tiny one built in]; its `distillation` is the budget of each student
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Seeds to run each arm with, from the recipe's upwards [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub seeds: Option<u8>,
+    /// Folder for the new run [default: runs/VERB-NAME-N]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Run only this arm, such as `attention-seed-42` or `attention-seed-42/50`; may be repeated
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
+    /// Change one value of the recipe for all arms, such as `student.mixer=mamba1`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
     /// Print what would be run, with sizes and estimates, and stop

@@ -8,6 +8,7 @@
 // Trees of generic modules on an autodiff backend nest deeper than the default limit.
 #![recursion_limit = "256"]
 
+pub mod ablation;
 pub mod backend;
 pub mod builtin;
 pub mod checkpoint;

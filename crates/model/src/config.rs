@@ -38,6 +38,9 @@ pub enum InitFrom {
     RandomMixer,
     /// A random mixer, a random MLP and fresh norms, as the published ablation does
     RandomLayer,
+    /// Projections of the attention that is replaced but an output projection of zeros; MLP and norms copied. The layer
+    /// starts as its MLP alone, and stays so where mixers are not trained
+    ZeroOutput,
 }
 
 /// Frequency scaling of Llama 3.1 and later (`rope_type` "llama3").

@@ -150,6 +150,18 @@ pub enum ModelError {
         /// Ratios that can be asked for, highest first
         reachable: Vec<f64>,
     },
+    /// A list of layers, from the most needed to the least, that does not name those that are to keep attention.
+    #[error(
+        "the order of layers is {order:?}, expected at least {count} of the layers 0 to {}, each once", n_layers - 1
+    )]
+    LayerOrder {
+        /// Layers as listed
+        order: Vec<usize>,
+        /// Layers that keep attention
+        count: usize,
+        /// Layers of the model
+        n_layers: usize,
+    },
     /// A conversion that cannot be done.
     #[error("cannot convert: {thing} is {found}, expected {expected}")]
     Convert {

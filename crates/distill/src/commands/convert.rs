@@ -23,6 +23,8 @@ pub fn run(args: ConvertArgs, device: &Device) -> anyhow::Result<Outcome> {
         LayoutArg::Interleaved => Layout::Interleaved,
         LayoutArg::KeptFirst => Layout::KeptFirst,
         LayoutArg::KeptLast => Layout::KeptLast,
+        LayoutArg::KeptMiddle => Layout::KeptMiddle,
+        LayoutArg::KeptEnds => Layout::KeptEnds,
     };
     let plan = LayerPlan::for_ratio(teacher.n_layers(), args.attention_ratio, layout)?;
     let kind = match args.mixer {
@@ -33,6 +35,7 @@ pub fn run(args: ConvertArgs, device: &Device) -> anyhow::Result<Outcome> {
         InitArg::Attention => InitFrom::Attention,
         InitArg::RandomMixer => InitFrom::RandomMixer,
         InitArg::RandomLayer => InitFrom::RandomLayer,
+        InitArg::ZeroOutput => InitFrom::ZeroOutput,
     };
     let ssm = SsmConfig {
         gqa_repeat: match args.gqa_repeat {

@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
+use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::cli::{Cli, Command};
 use crate::error::DistillError;
 
+pub mod ablate;
 pub mod bench;
 pub mod convert;
 pub mod data;
@@ -16,6 +18,7 @@ pub mod forward;
 pub mod generate;
 pub mod generate_data;
 pub mod inspect;
+mod launch;
 pub mod pretrain;
 pub mod report;
 pub mod sweep;
@@ -58,6 +61,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let device = crate::backend::device(cli.backend.as_deref())?;
     match cli.command {
         Command::Sweep(args) => sweep::run(args, &device),
+        Command::Ablate(args) => ablate::run(&ABLATIONS, &args.name, args.run, &device),
+        Command::Reproduce(args) => ablate::run(&REPRODUCTIONS, &args.name, args.run, &device),
         Command::Watch(args) => watch::run(args),
         Command::Report(args) => report::run(args),
         Command::Pretrain(args) => pretrain::run(args, &device),

@@ -1,6 +1,7 @@
 //! `report`: the table of a run, as far as it is.
 use anyhow::ensure;
 
+use crate::ablation;
 use crate::cli::ReportArgs;
 use crate::commands::Outcome;
 use crate::run::RunFolder;
@@ -23,11 +24,21 @@ pub fn run(args: ReportArgs) -> anyhow::Result<Outcome> {
         state.teacher.is_some(),
         "nothing is measured yet in `{path}`"
     );
-    let rows = sweep::rows(&plan, &state);
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&rows)?);
-    } else {
-        println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND);
+    match (ablation::compare(&plan, &args.run)?, args.json) {
+        (Some(comparison), true) => {
+            println!(
+                "{}",
+                serde_json::to_string_pretty(&ablation::json_report(&comparison))?
+            );
+        }
+        (Some(comparison), false) => print!("{}", ablation::text_report(&comparison)),
+        (None, is_json) => {
+            let rows = sweep::rows(&plan, &state);
+            match is_json {
+                true => println!("{}", serde_json::to_string_pretty(&rows)?),
+                false => println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND),
+            }
+        }
     }
     let (done, all) = state.count(&plan);
     if done < all {

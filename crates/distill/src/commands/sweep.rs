@@ -1,235 +1,26 @@
 //! `sweep`: the whole experiment, or its plan.
-use std::path::Path;
-
-use anyhow::Context;
-
-use crate::backend::{Device, InnerBackend};
+use super::launch::Launch;
+use crate::backend::Device;
 use crate::cli::{MixerArg, SweepArgs};
 use crate::commands::Outcome;
-use crate::dashboard::{self, Display};
-use crate::data::{self, Datasets};
 use crate::error::DistillError;
 use crate::recipe::{DEFAULT_RECIPE_NAME, MixerKind, Plan, Recipe, default_recipe};
-use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
-use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, Teacher};
 
 /// Runs, resumes or describes a sweep.
 ///
 /// # Errors
 /// A wrong recipe, an unreadable teacher or data file, a run folder that is in use or of another plan.
 pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let plan = plan(&args)?;
-    let stop = StopFlag::new();
-    // The teacher before the folder: a wrong path leaves nothing behind.
-    let teacher = Teacher::load(&plan.teacher, device)?;
-    sweep::check_ratios(&plan, teacher.model.n_layers())?;
-    let selection = Selection::of(&plan, &args.arms)?;
-    if args.dry_run {
-        return describe(&selection.part(&plan), &teacher, device);
-    }
-    let run_dir = args.resume.as_deref().or(args.out.as_deref());
-    let run_dir = run_dir.unwrap_or(Path::new("runs"));
-    selection.check_parents(&plan, &RunFolder::state_of(run_dir)?, run_dir)?;
-    let locks = selection.locks();
-    let (folder, is_resumed) = match &args.resume {
-        Some(path) => (RunFolder::open(path, &locks)?, true),
-        None => {
-            let folder = RunFolder::create(args.out.as_deref(), &plan.name, &locks)?;
-            (folder, false)
-        }
-    };
-    let manifest = Manifest::new(plan, teacher.sha256.clone());
-    if is_resumed {
-        check_teacher(&folder, &manifest)?;
-    } else {
-        folder.write_manifest(&manifest)?;
-    }
-    stop.listen().context("could not listen for Ctrl-C")?;
-    let run = Run {
-        manifest: &manifest,
-        selection: &selection,
-        folder: &folder,
-        teacher: &teacher,
-        device,
-        stop: &stop,
-        is_resumed,
-    };
-    let outcome = dashboard::run_shown(Display::choose(args.no_tui), &stop, |watcher| {
-        let log = EventLog::open(folder.path(), selection.names())?;
-        let mut events = Tee::new(log, stop.clone(), watcher);
-        let result = work(&run, &mut events);
-        if let Err(error) = &result {
-            events.emit(Event::RunFailed {
-                message: format!("{error:#}"),
-            });
-        }
-        result
-    })?;
-    finish(outcome, &run)
-}
-
-/// Prints the plan with its sizes.
-#[expect(clippy::print_stdout, reason = "the result of the command")]
-fn describe(
-    plan: &Plan,
-    teacher: &Teacher<InnerBackend>,
-    device: &Device,
-) -> anyhow::Result<Outcome> {
-    let config = teacher.model.config();
-    let ssm = sweep::ssm_config(&plan.student, config);
-    let rate = sweep::measure_flops_per_s::<InnerBackend>(device);
-    print!("{}", sweep::describe(plan, config, &ssm, rate)?);
-    Ok(Outcome::Done)
-}
-
-/// Refuses to continue a run with other teacher weights.
-fn check_teacher(folder: &RunFolder, now: &Manifest) -> Result<(), DistillError> {
-    let then = RunFolder::manifest(folder.path())?;
-    if then.teacher_sha256 == now.teacher_sha256 {
-        return Ok(());
-    }
-    Err(DistillError::PlanDiffers {
-        path: folder.path().into(),
-        difference: format!(
-            "the teacher's sha256 is {} in the run, {} now",
-            then.teacher_sha256, now.teacher_sha256
-        ),
-    })
-}
-
-/// Makes the data and walks the ratios.
-fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
-    let Run {
-        manifest,
-        selection,
-        folder,
-        teacher,
-        device,
-        stop,
-        ..
-    } = run;
-    let plan = &manifest.plan;
-    events.emit(started(run));
-    let Some(data) = data(run, events)? else {
-        events.emit(Event::RunInterrupted);
-        return Ok(SweepOutcome::Interrupted);
-    };
-    let mut workshop = ModelWorkshop {
-        teacher,
-        data: &data,
-        eval: plan.eval.clone(),
-        device,
-    };
-    sweep::run_sweep(plan, selection, folder, &mut workshop, events, stop)
-}
-
-/// The data of the plan, made by one process and read by the others; `None` if it was stopped.
-fn data(run: &Run, events: &mut Tee) -> anyhow::Result<Option<Datasets>> {
-    let note = || {
-        let text = "another process prepares the data: waiting for it".into();
-        events.emit(Event::Note { text });
-    };
-    let Some(_lock) = run.folder.lock_data(run.stop, note)? else {
-        return Ok(None);
-    };
-    data::build(
-        &run.manifest.plan,
-        &run.teacher.model,
-        &run.teacher.tokenizer,
-        run.folder.path(),
-        events,
-        run.stop,
-    )
-}
-
-/// A sweep about to run.
-struct Run<'a> {
-    manifest: &'a Manifest,
-    selection: &'a Selection,
-    folder: &'a RunFolder,
-    teacher: &'a Teacher<InnerBackend>,
-    device: &'a Device,
-    stop: &'a StopFlag,
-    is_resumed: bool,
-}
-
-fn started(run: &Run) -> Event {
-    let plan = &run.manifest.plan;
-    let part = run.selection.part(plan);
-    let stages = part.stages().map(|stage| {
-        (
-            stage.arm.clone(),
-            stage.attention_ratio,
-            stage.kind,
-            stage.steps,
-        )
-    });
-    Event::RunStarted {
-        name: plan.name.clone(),
-        plan_sha256: run.manifest.plan_sha256.clone(),
-        teacher: sweep::teacher_name(&plan.teacher),
-        teacher_size: sweep::model_size(run.teacher.model.config()),
-        backend: crate::backend::NAME.into(),
-        stages: stages.collect(),
-        is_resumed: run.is_resumed,
-    }
-}
-
-/// Prints the table on stdout, or how to continue on stderr.
-#[expect(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "the result of the command"
-)]
-fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
-    let path = run.folder.path().display();
-    let arms: String = run
-        .selection
-        .names()
-        .iter()
-        .map(|name| format!(" --arm {name}"))
-        .collect();
-    match outcome {
-        SweepOutcome::Finished(rows) => {
-            println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND);
-            eprintln!("report, checkpoints and log are in `{path}`");
-            let (done, all) = run.folder.state()?.count(&run.manifest.plan);
-            if done < all {
-                eprintln!(
-                    "{done} of {all} stages of the plan are finished; `distill report {path}` joins the arms"
-                );
-            }
-            Ok(Outcome::Done)
-        }
-        SweepOutcome::Interrupted => {
-            eprintln!("interrupted; continue with `distill sweep --resume {path}{arms}`");
-            Ok(Outcome::Interrupted)
-        }
-    }
-}
-
-/// The plan of the recipe; of the run, when one is resumed and nothing else is said.
-fn plan(args: &SweepArgs) -> Result<Plan, DistillError> {
     let is_bare = args.recipe.is_none() && args.set.is_empty() && args.mixer.is_none();
-    let resumed = args
-        .resume
-        .as_deref()
-        .map(RunFolder::manifest)
-        .transpose()?;
-    match resumed {
-        Some(manifest) if is_bare => Ok(manifest.plan),
-        Some(manifest) => {
-            let plan = written_plan(args)?;
-            match first_difference(&manifest.plan, &plan) {
-                None => Ok(plan),
-                Some(difference) => Err(DistillError::PlanDiffers {
-                    path: args.resume.clone().unwrap_or_default(),
-                    difference,
-                }),
-            }
-        }
-        None => written_plan(args),
-    }
+    let launch = Launch {
+        out: args.out.clone(),
+        resume: args.resume.clone(),
+        arms: args.arms.clone(),
+        dry_run: args.dry_run,
+        no_tui: args.no_tui,
+    };
+    let plan = launch.plan(is_bare, || written_plan(&args))?;
+    launch.run(plan, device)
 }
 
 fn written_plan(args: &SweepArgs) -> Result<Plan, DistillError> {
@@ -248,35 +39,4 @@ fn written_plan(args: &SweepArgs) -> Result<Plan, DistillError> {
         recipe.student.mixer = mixer;
     }
     Plan::resolve(&recipe, &name)
-}
-
-/// Path and values of the first field in which two plans differ.
-fn first_difference(run: &Plan, asked: &Plan) -> Option<String> {
-    let json = |plan: &Plan| {
-        serde_json::to_value(plan).expect("a plan holds only numbers, strings and lists")
-    };
-    difference("", &json(run), &json(asked))
-}
-
-fn difference(path: &str, run: &serde_json::Value, asked: &serde_json::Value) -> Option<String> {
-    use serde_json::Value;
-    let join = |key: &str| {
-        if path.is_empty() {
-            key.to_string()
-        } else {
-            format!("{path}.{key}")
-        }
-    };
-    match (run, asked) {
-        (Value::Object(run), Value::Object(asked)) => run.iter().find_map(|(key, value)| {
-            difference(&join(key), value, asked.get(key).unwrap_or(&Value::Null))
-        }),
-        (Value::Array(run), Value::Array(asked)) if run.len() == asked.len() => run
-            .iter()
-            .zip(asked)
-            .enumerate()
-            .find_map(|(index, (run, asked))| difference(&join(&index.to_string()), run, asked)),
-        _ if run == asked => None,
-        _ => Some(format!("`{path}` is {run} in the run, {asked} now")),
-    }
 }

@@ -1,6 +1,7 @@
 //! An experiment as a TOML file ([`Recipe`], as written) and as what will run ([`Plan`], resolved and checked).
 //!
 //! Paths are relative to the working directory. Unknown keys are errors. Nothing past this module looks for defaults.
+mod ablation;
 mod alignment;
 mod checkpoint;
 mod data;
@@ -19,6 +20,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::DistillError;
 
+pub use ablation::{
+    AblationPlan, AblationRow, ArmDefinition, Definition, Metric, Operand, Parts, ShapeCheck,
+};
 pub use alignment::AlignmentTarget;
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
@@ -30,6 +34,7 @@ pub use overrides::apply_overrides;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };
+pub use resolve::AblationBase;
 pub(crate) use resolve::init_name;
 pub use stage::{
     AlignmentTable, DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable,
@@ -86,6 +91,10 @@ pub fn default_recipe(mixer: Option<MixerKind>) -> &'static str {
         Some(MixerKind::Mamba1) => include_str!("../../../../experiments/tiny-mamba1-sweep.toml"),
         _ => include_str!("../../../../experiments/tiny-mamba2-sweep.toml"),
     }
+}
+/// The recipe that `ablate` and `reproduce` change when none is given.
+pub fn default_ablation_recipe() -> &'static str {
+    include_str!("../../../../experiments/tiny-ablation.toml")
 }
 /// What errors call the [`default_recipe`].
 pub const DEFAULT_RECIPE_NAME: &str = "(built in)";

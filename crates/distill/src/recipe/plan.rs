@@ -4,7 +4,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing, PadTo, StagePlan,
+    AblationPlan, CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing,
+    PadTo, StagePlan,
 };
 use crate::data::RowLength;
 
@@ -95,6 +96,12 @@ pub struct StudentPlan {
     pub dt_bias_multiplicity: u8,
     /// How KV heads are repeated.
     pub gqa_repeat: GqaRepeat,
+    /// Layers in the order in which they keep attention; empty: as `layout` says.
+    #[serde(default)]
+    pub attn_layers: Vec<usize>,
+    /// State size, if it is not the published one.
+    #[serde(default)]
+    pub d_state: Option<usize>,
 }
 
 /// One ratio of an arm.
@@ -111,14 +118,29 @@ pub struct RungPlan {
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct ArmPlan {
-    /// Name in logs and folders: `chain`, or `control-INIT`.
+    /// Name in logs and folders: `chain`, `control-INIT`, or that of an arm of an ablation with its seed.
     pub name: String,
+    /// What the attention layers become.
+    pub student: StudentPlan,
     /// Where the new mixers' weights come from.
     pub init: InitFrom,
+    /// Seed of the new mixers' fresh weights.
+    pub seed: u64,
     /// Whether each rung starts from the one before; otherwise each starts from the init model.
     pub is_chained: bool,
     /// Ratios in order.
     pub rungs: Vec<RungPlan>,
+}
+
+impl ArmPlan {
+    /// Name of the main arm.
+    pub const CHAIN: &'static str = "chain";
+
+    /// What tells the arm from the main one; `None` for that.
+    pub fn side_name(&self) -> Option<&str> {
+        let name = self.name.as_str();
+        (name != Self::CHAIN).then(|| name.strip_prefix("control-").unwrap_or(name))
+    }
 }
 
 /// What a sweep will do.
@@ -127,12 +149,10 @@ pub struct ArmPlan {
 pub struct Plan {
     /// Name of the experiment.
     pub name: String,
-    /// Seed of everything random.
+    /// Seed of the data.
     pub seed: u64,
     /// Teacher and init model.
     pub teacher: TeacherSource,
-    /// What the attention layers become.
-    pub student: StudentPlan,
     /// The main arm first, then controls.
     pub arms: Vec<ArmPlan>,
     /// What is trained on.
@@ -145,6 +165,9 @@ pub struct Plan {
     /// What is done when a stage stops learning.
     #[serde(default)]
     pub guard: GuardPlan,
+    /// What the arms are compared for; absent in a sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ablation: Option<AblationPlan>,
 }
 
 impl Plan {

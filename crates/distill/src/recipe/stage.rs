@@ -37,8 +37,21 @@ impl StageKind {
 pub enum Trainable {
     /// Tensors of the new mixers only.
     Mixers,
+    /// Everything but the tensors of the new mixers.
+    AllButMixers,
     /// Everything.
     All,
+}
+
+impl Trainable {
+    /// Name in recipes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Mixers => "mixers",
+            Self::AllButMixers => "all-but-mixers",
+            Self::All => "all",
+        }
+    }
 }
 
 /// Declares a stage table: the fields every stage has, then its own. `serde(flatten)` would switch off
@@ -65,7 +78,7 @@ macro_rules! stage_table {
             pub weight_decay: Option<f64>,
             /// Largest global gradient norm.
             pub clip_norm: Option<f64>,
-            /// `mixers` or `all`.
+            /// `mixers`, `all-but-mixers` or `all`.
             pub trainable: Option<Trainable>,
             $($(#[$field_doc])* pub $field: Option<$kind>,)*
         }
@@ -217,6 +230,19 @@ pub struct StagePlan {
 }
 
 impl StagePlan {
+    /// Sequences of a micro-batch; a preference pair is two.
+    pub fn rows(&self) -> usize {
+        match self.kind {
+            StageKind::Dpo => 2 * self.batch_size,
+            _ => self.batch_size,
+        }
+    }
+
+    /// Sequences that the stage sees.
+    pub fn sequences(&self) -> usize {
+        self.steps * self.grad_accumulation * self.rows()
+    }
+
     /// Arm, ratio in percent and stage: `chain/12.5-sft`.
     pub fn path(&self) -> String {
         let (arm, stage) = (&self.arm, self.kind.name());

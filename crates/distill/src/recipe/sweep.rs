@@ -26,6 +26,11 @@ pub struct StudentTable {
     pub dt_bias_multiplicity: Option<u8>,
     /// How KV heads are repeated (`head`).
     pub gqa_repeat: Option<GqaRepeat>,
+    /// Layers from the one that needs attention most to the one that needs it least, in place of `layout`: a ratio keeps
+    /// as many from the front as it has.
+    pub attn_layers: Option<Vec<usize>>,
+    /// State size of Mamba1 (16, as published); that of Mamba2 is the head width.
+    pub d_state: Option<usize>,
 }
 
 /// `[sweep]`.
@@ -36,6 +41,8 @@ pub struct SweepTable {
     pub attention_ratios: Vec<f64>,
     /// Stages at each ratio, in order.
     pub stages: Vec<StageKind>,
+    /// Whether a ratio starts from the one before (true, as published) or, as those of controls, from the init model.
+    pub progressive: Option<bool>,
     /// Arms that start at the init model, for comparison.
     #[serde(default)]
     pub controls: Vec<ControlTable>,

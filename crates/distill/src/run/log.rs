@@ -26,6 +26,28 @@ impl EventLog {
         format!("events-{}.jsonl", arms.join("+").replace('/', "-"))
     }
 
+    /// The logs in a run folder, of all processes that ran parts of it.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`].
+    pub fn files(run_dir: &Path) -> Result<Vec<PathBuf>, DistillError> {
+        let io = |source| DistillError::Io {
+            action: "read",
+            path: run_dir.into(),
+            source,
+        };
+        let mut files = Vec::new();
+        for entry in std::fs::read_dir(run_dir).map_err(io)? {
+            let path = entry.map_err(io)?.path();
+            let name = path.file_name().and_then(|name| name.to_str());
+            if name.is_some_and(|name| name.starts_with("events") && name.ends_with(".jsonl")) {
+                files.push(path);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
     /// Opens the log of a run folder, or of some of its arms, for appending. A torn last line of an earlier process is ended first, so that it
     /// cannot swallow the next event.
     ///

@@ -22,7 +22,14 @@ impl LogReader {
     /// # Errors
     /// [`DistillError::Io`] if there is none.
     pub fn open(run_dir: &Path, arms: &[String]) -> Result<Self, DistillError> {
-        let path = run_dir.join(EventLog::file(arms));
+        Self::open_file(run_dir.join(EventLog::file(arms)))
+    }
+
+    /// Opens a log.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] if there is none.
+    pub fn open_file(path: PathBuf) -> Result<Self, DistillError> {
         let file = File::open(&path).map_err(|source| DistillError::Io {
             action: "read",
             path: path.clone(),

@@ -42,6 +42,7 @@ fn is_trainable(trainable: Trainable, key: &str) -> bool {
     match trainable {
         Trainable::All => true,
         Trainable::Mixers => key.contains(".mamba."),
+        Trainable::AllButMixers => !key.contains(".mamba."),
     }
 }
 
@@ -281,6 +282,29 @@ impl<'a, B: SsmBackend> Course<'a, B> {
         StageOutcome::Finished {
             model: model.valid(),
             summary: self.summary,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mixers_and_the_rest_share_the_tensors() {
+        for (key, is_mixer) in [
+            ("model.layers.0.mamba.D", true),
+            ("model.layers.0.mlp.up_proj.weight", false),
+            ("model.layers.1.self_attn.q_proj.weight", false),
+            ("model.embed_tokens.weight", false),
+        ] {
+            assert_eq!(is_trainable(Trainable::Mixers, key), is_mixer, "{key}");
+            assert_eq!(
+                is_trainable(Trainable::AllButMixers, key),
+                !is_mixer,
+                "{key}"
+            );
+            assert!(is_trainable(Trainable::All, key), "{key}");
         }
     }
 }

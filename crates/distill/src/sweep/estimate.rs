@@ -2,11 +2,12 @@
 use std::time::Instant;
 
 use burn::tensor::{Tensor, backend::Backend};
-use model::{HybridConfig, LayerPlan, LlamaConfig, SsmConfig};
+use model::{HybridConfig, LlamaConfig, SsmConfig};
 
+use super::models::{layer_plan, ssm_config};
 use crate::dashboard::{duration, percent};
 use crate::loss::head::rows_at_a_time;
-use crate::recipe::{Plan, StageKind, StagePlan, Trainable, init_name};
+use crate::recipe::{ArmPlan, Plan, StageKind, StagePlan, Trainable};
 
 /// Counts of one stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -70,15 +71,17 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
     let total = parameters(config);
     let llama = &config.llama;
     let new_layers = llama.n_layers - config.attn_layers.len();
-    let trainable = match (stage.trainable, &config.ssm) {
-        (Trainable::Mixers, Some(ssm)) => new_layers * mixer_parameters(llama, ssm),
-        (Trainable::Mixers, None) => 0,
-        (Trainable::All, _) => total,
+    let mixers = match &config.ssm {
+        Some(ssm) => new_layers * mixer_parameters(llama, ssm),
+        None => 0,
     };
-    // A preference pair is two sequences.
-    let rows = stage.batch_size * if stage.kind == StageKind::Dpo { 2 } else { 1 };
-    let micro_tokens = rows * plan.data.seq_len;
-    let tokens = stage.steps * stage.grad_accumulation * micro_tokens;
+    let trainable = match stage.trainable {
+        Trainable::Mixers => mixers,
+        Trainable::AllButMixers => total - mixers,
+        Trainable::All => total,
+    };
+    let micro_tokens = stage.rows() * plan.data.seq_len;
+    let tokens = stage.sequences() * plan.data.seq_len;
     let has_teacher =
         matches!(stage.kind, StageKind::Alignment | StageKind::Dpo) || stage.loss.kl_weight > 0.0;
     let per_token = 6.0 * total as f64 + if has_teacher { 2.0 * total as f64 } else { 0.0 };
@@ -104,11 +107,15 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
 pub fn describe(
     plan: &Plan,
     teacher: &HybridConfig,
-    ssm: &SsmConfig,
     flops_per_s: f64,
 ) -> Result<String, model::ModelError> {
+    let labels = plan.arms.iter().flat_map(|arm| {
+        let stages = arm.rungs.iter().flat_map(|rung| &rung.stages);
+        stages.map(|stage| label(arm, stage).len())
+    });
+    let width = labels.max().unwrap_or_default().max(33) + 1;
     let mut text = format!(
-        "{}: {} layers, {:.2} M parameters, seed {}\n\n{:<34}{:>7}  {:>9}{:>10}{:>11}{:>10}{:>8}  kept layers\n",
+        "{}: {} layers, {:.2} M parameters, seed {}\n\n{:<width$}{:>7}  {:>9}{:>10}{:>11}{:>10}{:>8}  kept layers\n",
         plan.name,
         teacher.llama.n_layers,
         parameters(teacher) as f64 / 1e6,
@@ -124,33 +131,17 @@ pub fn describe(
     let (mut tokens, mut flops, mut memory_bytes) = (0, 0.0, 0);
     for arm in &plan.arms {
         for rung in &arm.rungs {
-            let layers = LayerPlan::for_ratio(
-                teacher.llama.n_layers,
-                rung.attention_ratio,
-                plan.student.layout,
-            )?;
+            let layers = layer_plan(&arm.student, teacher.llama.n_layers, rung.attention_ratio)?;
             let config = HybridConfig {
                 llama: teacher.llama.clone(),
                 attn_layers: layers.attn_layers,
-                ssm: Some(ssm.clone()),
+                ssm: Some(ssm_config(&arm.student, teacher)),
             };
             for stage_plan in &rung.stages {
                 let cost = stage(&config, plan, stage_plan);
-                let label = match arm.is_chained {
-                    true => format!(
-                        "{} % {}",
-                        percent(rung.attention_ratio),
-                        stage_plan.kind.name()
-                    ),
-                    false => format!(
-                        "{} % {} ({})",
-                        percent(rung.attention_ratio),
-                        stage_plan.kind.name(),
-                        init_name(arm.init)
-                    ),
-                };
+                let label = label(arm, stage_plan);
                 text += &format!(
-                    "{label:<34}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
+                    "{label:<width$}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
                     stage_plan.steps,
                     cost.parameters as f64 / 1e6,
                     cost.trainable as f64 / 1e6,
@@ -173,6 +164,15 @@ pub fn describe(
         flops_per_s / 1e9
     );
     Ok(text)
+}
+
+/// `50 % distillation (random-mixer)`; the main arm has no name.
+fn label(arm: &ArmPlan, stage: &StagePlan) -> String {
+    let (ratio, kind) = (percent(stage.attention_ratio), stage.kind.name());
+    match arm.side_name() {
+        None => format!("{ratio} % {kind}"),
+        Some(name) => format!("{ratio} % {kind} ({name})"),
+    }
 }
 
 fn time(flops: f64, flops_per_s: f64) -> String {

@@ -8,7 +8,7 @@ mod teacher;
 mod workshop;
 
 pub use estimate::{StageEstimate, describe, measure_flops_per_s, parameters};
-pub use models::{ModelWorkshop, check_ratios, model_size, ssm_config};
+pub use models::{ModelWorkshop, check_ratios, model_size};
 pub use progression::{SweepOutcome, run_sweep};
 pub use report::{LEGEND, RowKind, SweepRow, markdown_report, markdown_table, rows, text_table};
 pub use selection::Selection;

@@ -5,7 +5,7 @@ use anyhow::Context;
 use eval::perplexity::{MaskedExample, masked_examples};
 use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
-use model::{HybridConfig, HybridModel, LayerPlan, SsmConfig, decode_state_bytes};
+use model::{HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_state_bytes};
 
 use super::estimate::{self, bytes as size};
 use super::{Teacher, Training, Workshop};
@@ -35,10 +35,28 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
 
 /// Sizes of the new mixers: the published ones with the plan's choices.
 pub fn ssm_config(student: &StudentPlan, teacher: &HybridConfig) -> SsmConfig {
+    let published = SsmConfig::published(student.mixer, &teacher.llama);
     SsmConfig {
         dt_bias_multiplicity: student.dt_bias_multiplicity,
         gqa_repeat: student.gqa_repeat,
-        ..SsmConfig::published(student.mixer, &teacher.llama)
+        d_state: student.d_state.unwrap_or(published.d_state),
+        ..published
+    }
+}
+
+/// The layers of a student that keep attention.
+///
+/// # Errors
+/// If there is no such ratio of `n_layers`, or the student's own list does not name as many.
+pub fn layer_plan(
+    student: &StudentPlan,
+    n_layers: usize,
+    attention_ratio: f64,
+) -> Result<LayerPlan, ModelError> {
+    if student.attn_layers.is_empty() {
+        LayerPlan::for_ratio(n_layers, attention_ratio, student.layout)
+    } else {
+        LayerPlan::ranked(n_layers, attention_ratio, &student.attn_layers)
     }
 }
 
@@ -94,18 +112,29 @@ pub fn model_size(config: &HybridConfig) -> ModelSize {
 /// Whether every ratio of the plan can be had with this many layers.
 ///
 /// # Errors
-/// [`DistillError::RecipeValue`] with the ratios that can.
+/// [`DistillError::RecipeValue`] with the ratios that can, or with the list of layers that does not serve.
 pub fn check_ratios(plan: &Plan, n_layers: usize) -> Result<(), DistillError> {
-    for stage in plan.stages() {
-        if let Err(error) =
-            LayerPlan::for_ratio(n_layers, stage.attention_ratio, plan.student.layout)
-        {
-            return Err(DistillError::RecipeValue {
+    for arm in &plan.arms {
+        for rung in &arm.rungs {
+            let ratio = rung.attention_ratio;
+            let value = |field: &str, found: String, expected: String| DistillError::RecipeValue {
                 recipe: plan.name.clone(),
-                field: "sweep.attention_ratios".into(),
-                found: stage.attention_ratio.to_string(),
-                expected: format!("a ratio that {n_layers} layers can have: {error}"),
-            });
+                field: field.into(),
+                found,
+                expected,
+            };
+            layer_plan(&arm.student, n_layers, ratio).map_err(|error| match error {
+                ModelError::LayerOrder { ref order, .. } => value(
+                    "student.attn_layers",
+                    format!("{order:?}"),
+                    format!("enough of the model's layers for a ratio of {ratio}: {error}"),
+                ),
+                _ => value(
+                    "sweep.attention_ratios",
+                    ratio.to_string(),
+                    format!("a ratio that {n_layers} layers can have: {error}"),
+                ),
+            })?;
         }
     }
     Ok(())
@@ -125,13 +154,12 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     fn convert(
         &mut self,
         from: &HybridModel<B>,
-        plan: &Plan,
         arm: &ArmPlan,
         attention_ratio: f64,
     ) -> anyhow::Result<HybridModel<B>> {
-        let layers = LayerPlan::for_ratio(from.n_layers(), attention_ratio, plan.student.layout)?;
-        let ssm = ssm_config(&plan.student, self.teacher.model.config());
-        Ok(from.convert(&ssm, &layers, arm.init, plan.seed)?)
+        let layers = layer_plan(&arm.student, from.n_layers(), attention_ratio)?;
+        let ssm = ssm_config(&arm.student, self.teacher.model.config());
+        Ok(from.convert(&ssm, &layers, arm.init, arm.seed)?)
     }
 
     fn train(

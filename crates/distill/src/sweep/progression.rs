@@ -135,7 +135,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
     ) -> anyhow::Result<Source<W::Model>> {
         self.state = self.folder.state()?;
         let run = self.folder.path();
-        let Some(done) = finished_parent(self.plan, arm, index, &self.state, run)?.cloned() else {
+        let Some(done) = finished_parent(arm, index, &self.state, run)?.cloned() else {
             return Ok(init.clone());
         };
         let path = run.join(&done.checkpoint);
@@ -303,8 +303,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         from: Source<W::Model>,
     ) -> anyhow::Result<W::Model> {
         let from = self.loaded(from)?;
-        self.workshop
-            .convert(&from, self.plan, arm, attention_ratio)
+        self.workshop.convert(&from, arm, attention_ratio)
     }
 
     fn loaded(&mut self, source: Source<W::Model>) -> anyhow::Result<W::Model> {

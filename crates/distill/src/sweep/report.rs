@@ -103,10 +103,9 @@ fn row(state: &RunState, n_layers: usize, arm: &ArmPlan, rung: &RungPlan) -> Opt
         .rev()
         .find_map(|stage| find(stage.kind))?;
     Some(SweepRow {
-        kind: if arm.is_chained {
-            RowKind::Chain
-        } else {
-            RowKind::Control
+        kind: match arm.side_name() {
+            None => RowKind::Chain,
+            Some(_) => RowKind::Control,
         },
         arm: arm.name.clone(),
         init: Some(init_name(arm.init).into()),
@@ -127,7 +126,10 @@ fn row(state: &RunState, n_layers: usize, arm: &ArmPlan, rung: &RungPlan) -> Opt
 /// init model and had the same budget, so they are what to compare.
 fn first_rung_as_control(plan: &Plan, state: &RunState, n_layers: usize) -> Option<SweepRow> {
     let (chain, controls) = plan.arms.split_first()?;
-    let first = chain.rungs.first()?;
+    let first = chain
+        .rungs
+        .first()
+        .filter(|_| chain.name == ArmPlan::CHAIN)?;
     let mut rungs = controls.iter().flat_map(|arm| &arm.rungs);
     rungs.find(|rung| rung.attention_ratio == first.attention_ratio)?;
     let distilled = state.find(&chain.name, first.attention_ratio, StageKind::Distillation)?;
@@ -207,7 +209,12 @@ impl SweepRow {
             RowKind::Teacher => "teacher".into(),
             RowKind::Chain => attention,
             RowKind::Control => {
-                format!("{attention} {}", self.init.as_deref().unwrap_or(&self.arm))
+                let init = self.init.as_deref().unwrap_or_default();
+                let name = match self.arm.strip_prefix("control-") {
+                    None if self.arm != ArmPlan::CHAIN => &self.arm,
+                    _ => init,
+                };
+                format!("{attention} {name}")
             }
         }
     }

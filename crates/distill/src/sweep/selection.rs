@@ -29,7 +29,7 @@ impl Selection {
         };
         for name in names {
             let is_named = |arm: &&ArmPlan, rung: &&RungPlan| {
-                arm.name == *name || student_name(plan, arm, rung) == *name
+                arm.name == *name || student_name(arm, rung) == *name
             };
             let before = selection.students.len();
             for arm in &plan.arms {
@@ -94,7 +94,7 @@ impl Selection {
             for index in 1..arm.rungs.len() {
                 let is_left_out = !self.has(arm, &arm.rungs[index - 1]);
                 if self.has(arm, &arm.rungs[index]) && is_left_out {
-                    finished_parent(plan, arm, index, state, run)?;
+                    finished_parent(arm, index, state, run)?;
                 }
             }
         }
@@ -107,7 +107,6 @@ impl Selection {
 /// # Errors
 /// [`DistillError::MissingParent`] if it is not in the run folder.
 pub(super) fn finished_parent<'a>(
-    plan: &Plan,
     arm: &ArmPlan,
     index: usize,
     state: &'a RunState,
@@ -122,8 +121,8 @@ pub(super) fn finished_parent<'a>(
     match found.filter(|_| run.join(&checkpoint).is_dir()) {
         Some(done) => Ok(Some(done)),
         None => Err(DistillError::MissingParent {
-            arm: student_name(plan, arm, &arm.rungs[index]),
-            parent: student_name(plan, arm, rung),
+            arm: student_name(arm, &arm.rungs[index]),
+            parent: student_name(arm, rung),
             checkpoint,
             run: run.into(),
         }),
@@ -137,17 +136,17 @@ fn base_stage(rung: &RungPlan) -> Option<&StagePlan> {
 }
 
 /// The ratio, with its arm if that is not the main one.
-fn student_name(plan: &Plan, arm: &ArmPlan, rung: &RungPlan) -> String {
+fn student_name(arm: &ArmPlan, rung: &RungPlan) -> String {
     let ratio = percent(rung.attention_ratio);
-    match plan.arms.first() {
-        Some(main) if main.name == arm.name => ratio,
-        _ => format!("{}/{ratio}", arm.name),
+    match arm.side_name() {
+        None => ratio,
+        Some(_) => format!("{}/{ratio}", arm.name),
     }
 }
 
 fn known_names(plan: &Plan) -> Vec<String> {
     let of_arm = |arm: &ArmPlan| {
-        let students = arm.rungs.iter().map(|rung| student_name(plan, arm, rung));
+        let students = arm.rungs.iter().map(|rung| student_name(arm, rung));
         std::iter::once(arm.name.clone())
             .chain(students)
             .collect::<Vec<_>>()

@@ -43,7 +43,6 @@ pub trait Workshop {
     fn convert(
         &mut self,
         from: &Self::Model,
-        plan: &Plan,
         arm: &ArmPlan,
         attention_ratio: f64,
     ) -> anyhow::Result<Self::Model>;

@@ -14,6 +14,10 @@ pub enum Layout {
     KeptFirst,
     /// The same number, as one block at the end
     KeptLast,
+    /// The same number, as one block in the middle
+    KeptMiddle,
+    /// The same number, half of them at each end
+    KeptEnds,
 }
 
 /// The layers that keep attention in a model of `n_layers`.
@@ -54,7 +58,39 @@ impl LayerPlan {
             Layout::Interleaved => kept,
             Layout::KeptFirst => (0..count).collect(),
             Layout::KeptLast => (n_layers - count..n_layers).collect(),
+            Layout::KeptMiddle => {
+                let first = (n_layers - count) / 2;
+                (first..first + count).collect()
+            }
+            Layout::KeptEnds => {
+                let at_end = n_layers - count.div_ceil(2);
+                (0..count / 2).chain(at_end..n_layers).collect()
+            }
         };
+        Ok(Self {
+            attn_layers,
+            n_layers,
+        })
+    }
+
+    /// As many layers as [`for_ratio`](Self::for_ratio) keeps, from the front of `order`, which lists layers from the most
+    /// needed to the least: sets are nested here too.
+    ///
+    /// # Errors
+    /// As there, and [`ModelError::LayerOrder`] if `order` is too short, names a layer twice or one that there is not.
+    pub fn ranked(n_layers: usize, ratio: f64, order: &[usize]) -> Result<Self, ModelError> {
+        let count = Self::uniform(n_layers, ratio)?.attn_layers.len();
+        let mut attn_layers: Vec<usize> = order.iter().copied().take(count).collect();
+        attn_layers.sort_unstable();
+        let is_listed_once = attn_layers.windows(2).all(|pair| pair[0] < pair[1]);
+        let exist = attn_layers.iter().all(|layer_idx| *layer_idx < n_layers);
+        if attn_layers.len() < count || !is_listed_once || !exist {
+            return Err(ModelError::LayerOrder {
+                order: order.to_vec(),
+                count,
+                n_layers,
+            });
+        }
         Ok(Self {
             attn_layers,
             n_layers,
@@ -188,6 +224,49 @@ mod tests {
         assert_eq!(first.attn_layers, [0, 1]);
         let last = LayerPlan::for_ratio(8, 0.25, Layout::KeptLast).unwrap();
         assert_eq!(last.attn_layers, [6, 7]);
+        let middle = LayerPlan::for_ratio(8, 0.25, Layout::KeptMiddle).unwrap();
+        assert_eq!(middle.attn_layers, [3, 4]);
+        let ends = LayerPlan::for_ratio(8, 0.25, Layout::KeptEnds).unwrap();
+        assert_eq!(ends.attn_layers, [0, 7]);
+    }
+
+    #[test]
+    fn blocks_of_smaller_ratios_stand_in_those_of_larger_ones() {
+        for layout in [
+            Layout::KeptFirst,
+            Layout::KeptLast,
+            Layout::KeptMiddle,
+            Layout::KeptEnds,
+        ] {
+            for n_layers in 1..=33 {
+                let sets = reachable(n_layers).into_iter().map(|(ratio, _)| {
+                    LayerPlan::for_ratio(n_layers, ratio, layout)
+                        .unwrap()
+                        .attn_layers
+                });
+                let sets: Vec<_> = sets.collect();
+                for pair in sets.windows(2) {
+                    let is_nested = pair[1].iter().all(|layer_idx| pair[0].contains(layer_idx));
+                    assert!(is_nested, "{layout:?}, {n_layers} layers: {pair:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_ranking_is_cut_where_the_ratio_says() {
+        let order = [7, 0, 3, 5];
+        let kept = |ratio| LayerPlan::ranked(8, ratio, &order).map(|plan| plan.attn_layers);
+        assert_eq!(kept(0.5).unwrap(), [0, 3, 5, 7]);
+        assert_eq!(kept(0.25).unwrap(), [0, 7]);
+        assert!(kept(0.0).unwrap().is_empty());
+        let error = kept(0.75).unwrap_err().to_string();
+        assert!(
+            error.contains("[7, 0, 3, 5]") && error.contains("6"),
+            "{error}"
+        );
+        assert!(LayerPlan::ranked(8, 0.25, &[3, 3]).is_err());
+        assert!(LayerPlan::ranked(8, 0.25, &[3, 8]).is_err());
     }
 
     #[test]

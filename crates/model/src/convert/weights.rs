@@ -115,7 +115,10 @@ impl Source<'_> {
         match in_layer(key) {
             Some((layer_idx, rest)) if self.is_new(layer_idx) => {
                 match (rest.strip_prefix("mamba."), self.init) {
-                    (Some(name), InitFrom::Attention) => {
+                    (Some("out_proj.weight"), InitFrom::ZeroOutput) => {
+                        vec![0.0; shape.iter().product()]
+                    }
+                    (Some(name), InitFrom::Attention | InitFrom::ZeroOutput) => {
                         self.attention_value(key, name, layer_idx, shape)
                     }
                     (Some(_), _) | (None, InitFrom::RandomLayer) => self.fresh(key, shape),

@@ -166,6 +166,22 @@ fn a_random_mixer_copies_no_projection_and_a_random_layer_nothing_of_the_layer()
 }
 
 #[test]
+fn a_zero_output_adds_nothing_and_copies_the_rest() {
+    use crate::hybrid::BlockOutput;
+    for kind in [MixerKind::Mamba1, MixerKind::Mamba2] {
+        let zero = converted(kind, 0.5, InitFrom::ZeroOutput, 3);
+        let inputs = zero.block_inputs(some_tokens(2, 9, 5));
+        let added = zero.block_output(2, inputs[2].clone(), BlockOutput::Mixer);
+        assert!(added.into_data().iter::<f32>().all(|value| value == 0.0));
+        let before = tensors(&converted(kind, 0.5, InitFrom::Attention, 3));
+        for (key, data) in tensors(&zero) {
+            let is_output = key.ends_with("mamba.out_proj.weight");
+            assert_eq!(data == before[&key], !is_output, "{key}");
+        }
+    }
+}
+
+#[test]
 fn a_seed_fixes_the_fresh_weights_and_another_changes_them() {
     let one = tensors(&converted(MixerKind::Mamba2, 0.5, InitFrom::Attention, 1));
     assert_eq!(

@@ -4,16 +4,15 @@ use super::dpo::dpo_plan;
 use super::loss::loss_plan;
 use crate::error::DistillError;
 use crate::recipe::{
-    ArmPlan, InitFrom, LossPlan, Recipe, RungPlan, StageKind, StagePlan, Trainable,
+    ArmPlan, InitFrom, LossPlan, Recipe, RungPlan, StageKind, StagePlan, StudentPlan, Trainable,
 };
 
-/// Name of the main arm.
-pub const CHAIN: &str = "chain";
 /// Ratio of the optional first sub-step.
 const SUBSTEP_RATIO: f64 = 0.75;
 
 pub(super) fn arms(
     recipe: &Recipe,
+    student: &StudentPlan,
     init: InitFrom,
     check: &Check,
 ) -> Result<Vec<ArmPlan>, DistillError> {
@@ -63,7 +62,11 @@ pub(super) fn arms(
             .iter()
             .map(|ratio| (*ratio, aligned(&sweep.stages))),
     );
-    let mut arms = vec![arm(recipe, CHAIN.into(), init, true, &rungs, check)?];
+    let is_chained = sweep.progressive.unwrap_or(true);
+    let mut arms = vec![ArmPlan {
+        is_chained,
+        ..arm(recipe, ArmPlan::CHAIN.into(), student, init, &rungs, check)?
+    }];
     for (index, control) in sweep.controls.iter().enumerate() {
         let field = format!("sweep.controls[{index}].attention_ratios");
         check.ratios(&field, &control.attention_ratios)?;
@@ -79,7 +82,7 @@ pub(super) fn arms(
             .iter()
             .map(|ratio| (*ratio, aligned(&[StageKind::Distillation])))
             .collect();
-        arms.push(arm(recipe, name, control.init, false, &rungs, check)?);
+        arms.push(arm(recipe, name, student, control.init, &rungs, check)?);
     }
     Ok(arms)
 }
@@ -90,14 +93,16 @@ pub(crate) fn init_name(init: InitFrom) -> &'static str {
         InitFrom::Attention => "attention",
         InitFrom::RandomMixer => "random-mixer",
         InitFrom::RandomLayer => "random-layer",
+        InitFrom::ZeroOutput => "zero-output",
     }
 }
 
+/// An arm each of whose ratios starts from the init model.
 fn arm(
     recipe: &Recipe,
     name: String,
+    student: &StudentPlan,
     init: InitFrom,
-    is_chained: bool,
     rungs: &[(f64, Vec<StageKind>)],
     check: &Check,
 ) -> Result<ArmPlan, DistillError> {
@@ -116,8 +121,10 @@ fn arm(
         .collect::<Result<_, DistillError>>()?;
     Ok(ArmPlan {
         name,
+        student: student.clone(),
         init,
-        is_chained,
+        seed: recipe.seed,
+        is_chained: false,
         rungs,
     })
 }

@@ -140,7 +140,7 @@ pub(super) fn check_stage(plan: &StagePlan, check: &Check) -> Result<(), Distill
     check.that(
         plan.kind != StageKind::Alignment || plan.trainable == Trainable::Mixers,
         "alignment.trainable",
-        || "\"all\"".into(),
+        || format!("\"{}\"", plan.trainable.name()),
         "\"mixers\", or left out: a layer is compared by itself, so the rest has nothing to learn",
     )?;
     check.that(

@@ -1,4 +1,5 @@
 //! From a [`Recipe`] to a [`Plan`].
+mod ablation;
 mod arms;
 mod check;
 mod dpo;
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::error::DistillError;
 
+pub use ablation::AblationBase;
 pub(crate) use arms::init_name;
 
 impl Plan {
@@ -33,12 +35,12 @@ impl Plan {
             name: recipe.name.clone(),
             seed: recipe.seed,
             teacher: teacher(recipe, &check)?,
-            student,
-            arms: arms(recipe, init, &check)?,
+            arms: arms(recipe, &student, init, &check)?,
             data: data(recipe, &check)?,
             eval: eval(recipe),
             checkpoint: checkpoint(recipe, &check)?,
             guard: guard(recipe, &check)?,
+            ablation: None,
         };
         check.data_serves_stages(&plan)?;
         Ok(plan)
@@ -90,11 +92,26 @@ fn student(recipe: &Recipe, check: &Check) -> Result<StudentPlan, DistillError> 
         || multiplicity.to_string(),
         expected,
     )?;
+    check.that(
+        table.d_state.is_none() || table.mixer == MixerKind::Mamba1,
+        "student.d_state",
+        || format!("{} for mamba2", table.d_state.unwrap_or_default()),
+        "left out: only mamba1 has a state size of its own",
+    )?;
+    let attn_layers = table.attn_layers.clone().unwrap_or_default();
+    check.that(
+        table.attn_layers.is_none() || table.layout.is_none() && !attn_layers.is_empty(),
+        "student.attn_layers",
+        || format!("{attn_layers:?}"),
+        "a list of layers without `layout` beside it, such as [7, 3, 5, 1]",
+    )?;
     Ok(StudentPlan {
         mixer: table.mixer,
         layout: table.layout.unwrap_or(Layout::Interleaved),
         dt_bias_multiplicity: multiplicity,
         gqa_repeat: table.gqa_repeat.unwrap_or(GqaRepeat::Head),
+        attn_layers,
+        d_state: table.d_state,
     })
 }
 

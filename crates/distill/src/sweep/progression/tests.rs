@@ -28,13 +28,7 @@ impl Workshop for Fake {
         Ok(vec!["init".into()])
     }
 
-    fn convert(
-        &mut self,
-        from: &Words,
-        _: &Plan,
-        arm: &ArmPlan,
-        ratio: f64,
-    ) -> anyhow::Result<Words> {
+    fn convert(&mut self, from: &Words, arm: &ArmPlan, ratio: f64) -> anyhow::Result<Words> {
         let mut to = from.clone();
         to.push(format!("{:?}:{}", arm.init, percent(ratio)));
         Ok(to)
