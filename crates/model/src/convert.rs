@@ -2,6 +2,8 @@
 
 pub(crate) mod init;
 mod layer_plan;
+mod start;
 mod weights;
 
 pub use layer_plan::{LayerPlan, Layout};
+pub use start::StartOption;

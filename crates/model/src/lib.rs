@@ -22,7 +22,7 @@ pub use chat_template::{ChatTemplate, EncodedChat, JinjaTemplate, Message, Role}
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };
-pub use convert::{LayerPlan, Layout};
+pub use convert::{LayerPlan, Layout, StartOption};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use documents::Documents;
 pub use error::ModelError;

@@ -32,6 +32,7 @@ pub const ABLATIONS: Catalogue = Catalogue {
         "progressive",
         "quirks",
         "stages",
+        "start",
     ],
 };
 

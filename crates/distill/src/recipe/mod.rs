@@ -29,7 +29,7 @@ pub use data::{DataTable, EvalTable, Packing, PadTo};
 pub use dpo::{DpoLossKind, DpoPlan, DpoReference, PreferenceLoss};
 pub use guard::{GuardPlan, GuardTable};
 pub use loss::{Divergence, DivergenceKind, KlMask, KlReduction, LossPlan};
-pub use model::{GqaRepeat, InitFrom, Layout, MixerKind};
+pub use model::{GqaRepeat, InitFrom, Layout, MixerKind, StartOption};
 pub use overrides::apply_overrides;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AblationPlan, CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing,
-    PadTo, StagePlan,
+    PadTo, StagePlan, StartOption,
 };
 use crate::data::RowLength;
 
@@ -99,6 +99,9 @@ pub struct StudentPlan {
     /// Layers in the order in which they keep attention; empty: as `layout` says.
     #[serde(default)]
     pub attn_layers: Vec<usize>,
+    /// What new mixers are given beside their initialisation.
+    #[serde(default)]
+    pub start: Vec<StartOption>,
     /// State size, if it is not the published one.
     #[serde(default)]
     pub d_state: Option<usize>,

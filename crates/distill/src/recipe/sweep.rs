@@ -2,7 +2,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::StageKind;
-use model::{GqaRepeat, InitFrom, Layout, MixerKind};
+use model::{GqaRepeat, InitFrom, Layout, MixerKind, StartOption};
 
 /// `[teacher]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -20,6 +20,8 @@ pub struct StudentTable {
     pub mixer: MixerKind,
     /// Where the new mixers' weights come from (`attention`).
     pub init: Option<InitFrom>,
+    /// What they are given beside that: `identity-conv`, `scale-c`, `match-output` (nothing).
+    pub start: Option<Vec<StartOption>>,
     /// Which layers keep attention (`interleaved`).
     pub layout: Option<Layout>,
     /// How often the step bias is added: 1 (default) or 2 (published).

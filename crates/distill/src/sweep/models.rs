@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use burn::tensor::{Int, Tensor, TensorData};
 use eval::perplexity::{MaskedExample, masked_examples};
 use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
@@ -10,7 +11,7 @@ use model::{HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_
 use super::estimate::{self, bytes as size};
 use super::{Teacher, Training, Workshop};
 use crate::checkpoint::{Origin, StepCheckpoints};
-use crate::data::Datasets;
+use crate::data::{Datasets, Example};
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
 use crate::run::{ModelSize, Scores, plan_sha256};
@@ -18,6 +19,8 @@ use crate::stage::{StageContext, StageOutcome, allocation, run_stage};
 
 /// Context of the decode-state column, tokens.
 const STATE_CONTEXT: usize = 4096;
+/// Sequences on which new mixers are brought to the size of attention.
+const CALIBRATION_ROWS: usize = 8;
 /// Sequences that are measured together.
 const EVAL_ROWS: usize = 16;
 
@@ -58,6 +61,23 @@ pub fn layer_plan(
     } else {
         LayerPlan::ranked(n_layers, attention_ratio, &student.attn_layers)
     }
+}
+
+/// The longest examples, cut to one length: `[rows, tokens]` without padding.
+fn calibration_tokens<B: SsmBackend>(
+    examples: &[Example],
+    device: &B::Device,
+) -> Tensor<B, 2, Int> {
+    let mut longest: Vec<&[u32]> = examples.iter().map(|example| &example.ids[..]).collect();
+    // Stable: of equals the first.
+    longest.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
+    longest.truncate(CALIBRATION_ROWS);
+    let seq = longest.last().map_or(0, |ids| ids.len());
+    let ids = longest
+        .iter()
+        .flat_map(|ids| ids[..seq].iter().map(|id| i64::from(*id)));
+    let data = TensorData::new(ids.collect::<Vec<_>>(), [longest.len(), seq]);
+    Tensor::from_data(data, device)
 }
 
 /// What to say when a device has no room for `bytes` more: the sizes that decide it, and half of them.
@@ -159,7 +179,12 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     ) -> anyhow::Result<HybridModel<B>> {
         let layers = layer_plan(&arm.student, from.n_layers(), attention_ratio)?;
         let ssm = ssm_config(&arm.student, self.teacher.model.config());
-        Ok(from.convert(&ssm, &layers, arm.init, arm.seed)?)
+        let student = from.convert(&ssm, &layers, arm.init, arm.seed)?;
+        if arm.student.start.is_empty() {
+            return Ok(student);
+        }
+        let calibration = calibration_tokens(&self.data.distillation, self.device);
+        Ok(student.with_start(from, &arm.student.start, calibration)?)
     }
 
     fn train(

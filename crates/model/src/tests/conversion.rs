@@ -182,6 +182,83 @@ fn a_zero_output_adds_nothing_and_copies_the_rest() {
 }
 
 #[test]
+fn start_options_set_what_they_say_and_nothing_else() {
+    use crate::convert::StartOption::{self, IdentityConv, MatchOutput, ScaleC};
+    use crate::hybrid::BlockOutput;
+    let teacher = model::<Inner>("teacher");
+    for kind in [MixerKind::Mamba1, MixerKind::Mamba2] {
+        let plain = converted(kind, 0.5, InitFrom::Attention, 3);
+        let start = |options: &[StartOption]| {
+            plain
+                .clone()
+                .with_start(&teacher, options, some_tokens(3, 17, 97))
+                .unwrap()
+        };
+        let before = tensors(&plain);
+        let changed = |options: &[StartOption]| -> Vec<String> {
+            let after = tensors(&start(options)).into_iter();
+            let changed = after.filter(|(key, data)| *data != before[key]);
+            changed.map(|(key, _)| key).collect()
+        };
+        let of_layers = |names: &[&str]| -> Vec<String> {
+            let of = |layer: usize| {
+                names
+                    .iter()
+                    .map(move |name| format!("model.layers.{layer}.mamba.{name}"))
+            };
+            of(0).chain(of(2)).collect()
+        };
+        assert!(changed(&[]).is_empty());
+        let conv = ["conv1d.bias", "conv1d.weight"];
+        assert_eq!(changed(&[IdentityConv]), of_layers(&conv));
+        let taps = values(
+            &tensors(&start(&[IdentityConv])),
+            "model.layers.0.mamba.conv1d.weight",
+        );
+        assert_eq!(taps[..8], [0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]);
+        let (c, scaled) = match kind {
+            MixerKind::Mamba1 => ("C_proj.weight", "out_proj.weight"),
+            _ => ("in_proj.weight", "norm.weight"),
+        };
+        assert_eq!(changed(&[ScaleC]), of_layers(&[c]));
+        // Head width 16; of Mamba2 only the rows of C, 128 to 192, are those of queries.
+        let key = format!("model.layers.2.mamba.{c}");
+        let (old, new) = (
+            values(&before, &key),
+            values(&tensors(&start(&[ScaleC])), &key),
+        );
+        let width = 64;
+        for (index, (old, new)) in old.iter().zip(new).enumerate() {
+            let is_c = kind == MixerKind::Mamba1 || (128..192).contains(&(index / width));
+            assert_eq!(
+                if is_c { 0.25 * old } else { *old },
+                new,
+                "{kind:?} {index}"
+            );
+        }
+        assert_eq!(changed(&[MatchOutput]), of_layers(&[scaled]));
+        let matched = start(&[IdentityConv, ScaleC, MatchOutput]);
+        let inputs = teacher.block_inputs(some_tokens(3, 17, 97));
+        for layer in [0, 2] {
+            let size = |model: &HybridModel<Inner>| {
+                let output = model.block_output(layer, inputs[layer].clone(), BlockOutput::Mixer);
+                let squares = output
+                    .into_data()
+                    .iter::<f32>()
+                    .map(|v| f64::from(v).powi(2))
+                    .sum::<f64>();
+                squares.sqrt()
+            };
+            let (found, expected) = (size(&matched), size(&teacher));
+            assert!(
+                (found - expected).abs() < 1e-4 * expected,
+                "{kind:?}: {found} {expected}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_seed_fixes_the_fresh_weights_and_another_changes_them() {
     let one = tensors(&converted(MixerKind::Mamba2, 0.5, InitFrom::Attention, 1));
     assert_eq!(

@@ -111,6 +111,7 @@ fn student(recipe: &Recipe, check: &Check) -> Result<StudentPlan, DistillError> 
         dt_bias_multiplicity: multiplicity,
         gqa_repeat: table.gqa_repeat.unwrap_or(GqaRepeat::Head),
         attn_layers,
+        start: table.start.clone().unwrap_or_default(),
         d_state: table.d_state,
     })
 }
