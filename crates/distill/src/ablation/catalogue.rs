@@ -158,6 +158,26 @@ mod tests {
     }
 
     #[test]
+    fn every_definition_fits_the_recipe_of_smollm2_too() {
+        let overrides = ["distillation.steps=288".to_string()];
+        let base = AblationBase {
+            text: include_str!("../../../../experiments/smollm2-mamba2-sweep.toml"),
+            name: "smollm2-mamba2-sweep.toml",
+            is_built_in: false,
+            overrides: &overrides,
+        };
+        for catalogue in [ABLATIONS, REPRODUCTIONS] {
+            for name in catalogue.names() {
+                let definition = catalogue.definition(name).unwrap();
+                let plan = Plan::resolve_ablation(&definition, name, &base, 1)
+                    .unwrap_or_else(|error| panic!("{name}: {error}"));
+                assert_eq!(plan.ablation.as_ref().unwrap().budget_sequences, 288 * 8);
+                check_ratios(&plan, 30).unwrap();
+            }
+        }
+    }
+
+    #[test]
     fn an_unknown_name_is_answered_with_the_known_ones() {
         let error = ABLATIONS.definition("layouts").unwrap_err().to_string();
         assert!(
