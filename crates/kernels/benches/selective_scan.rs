@@ -1,7 +1,8 @@
 //! Time of the selective scan at the sizes that its speed is judged by.
 //!
 //! `cargo bench -p kernels --bench selective_scan --no-default-features --features cuda,testing` (or
-//! `wgpu`) runs in bf16 if the argument `bf16` is given; see `kernels::speed`.
+//! `wgpu`) runs in bf16 if the argument `bf16` is given, and only the case whose number is; see
+//! `kernels::speed`.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
 
 use burn::tensor::{DType, backend::Backend};
@@ -44,7 +45,11 @@ fn main() {
         ],
         false => &[(1, 512, 576, 36)],
     };
-    for &(batch, seq, d_inner, ngroups) in sizes {
+    let only = std::env::args().find_map(|argument| argument.parse().ok());
+    for (index, &(batch, seq, d_inner, ngroups)) in sizes.iter().enumerate() {
+        if only.is_some_and(|only: usize| only != index) {
+            continue;
+        }
         let sizes = Channels {
             batch,
             seq,

@@ -10,6 +10,36 @@ pub(crate) fn operand<R: CubeRuntime>(tensor: CubeTensor<R>, dtype: DType) -> Cu
     into_contiguous(cast(tensor, dtype))
 }
 
+/// As [`operand`], but rows may be apart: `[batch, seq, ..]` is taken as it lies if the elements of a
+/// step lie together and every step starts at a multiple of `vector` elements. A kernel then finds its
+/// rows by the strides of the first two dimensions. Slices of a projection and outputs with padded rows
+/// need no copy that way.
+pub(crate) fn rows_operand<R: CubeRuntime>(
+    tensor: CubeTensor<R>,
+    dtype: DType,
+    vector: usize,
+) -> CubeTensor<R> {
+    let tensor = cast(tensor, dtype);
+    match has_rows(&tensor, vector) {
+        true => tensor,
+        false => into_contiguous(tensor),
+    }
+}
+
+fn has_rows<R: CubeRuntime>(tensor: &CubeTensor<R>, vector: usize) -> bool {
+    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+    let mut together = 1;
+    for dim in (2..shape.num_dims()).rev() {
+        if shape[dim] > 1 && strides[dim] != together {
+            return false;
+        }
+        together *= shape[dim];
+    }
+    let bytes = (vector * tensor.dtype.size()) as u64;
+    let offset = tensor.handle.offset_start.unwrap_or(0);
+    (0..2).all(|dim| strides[dim].is_multiple_of(vector)) && offset.is_multiple_of(bytes)
+}
+
 /// A new tensor beside another one. The runtime's preferred layout may pad rows, so it is not asked.
 pub(crate) fn empty<R: CubeRuntime>(
     beside: &CubeTensor<R>,

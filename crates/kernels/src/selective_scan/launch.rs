@@ -1,10 +1,10 @@
 //! Launches of the CubeCL kernels.
 
 use super::kernel::{scan_backward, sum_parameters};
-use super::prepared::{Prepared, config, elementwise};
+use super::prepared::{Pass, Prepared, config, elementwise};
 use super::{SelectiveScanProblem, layout, reference};
 use crate::backend::{StateSpaceGradients, StateSpaceOutput};
-use crate::cube::tensor::{empty, operand};
+use crate::cube::tensor::{empty, operand, rows_operand};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::kernel::slice;
 use burn_cubecl::ops::reshape;
@@ -26,10 +26,10 @@ where
     BT: BoolElement,
 {
     let dtype = operands[0].dtype;
-    let Some(config) = config(&operands[0], reset.is_some(), p) else {
+    let Some(config) = config(&operands[0], reset.is_some(), p, Pass::Forward) else {
         return reference::forward(operands, reset, p);
     };
-    let prepared = Prepared::new(operands, reset, p, config, None);
+    let prepared = Prepared::new(operands, reset, p, config, Pass::Forward);
     let save = save && layout::saves(p, &config, prepared.dtype.size());
     let (y, states) = prepared.scan(save);
     let slots = states.shape()[1];
@@ -62,24 +62,25 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    let Some(config) = config(&operands[0], reset.is_some(), p) else {
+    let pass = Pass::Backward(gradients.y.as_ref().map(|gy| gy.dtype));
+    let Some(config) = config(&operands[0], reset.is_some(), p, pass) else {
         return reference::backward::<CubeBackend<R, F, I, BT>>(operands, reset, gradients, p);
     };
     let kept = operands.clone();
-    let others = gradients.y.as_ref().map(|gy| gy.dtype);
-    let prepared = Prepared::new(operands, reset, p, config, others);
+    let prepared = Prepared::new(operands, reset, p, config, pass);
     let dtype = prepared.dtype;
     let gy = match gradients.y {
-        Some(gy) => operand(gy, dtype),
+        Some(gy) => gy,
         None => {
             let (shape, device) = (prepared.u.shape(), &prepared.u.device);
             burn_cubecl::ops::numeric::zeros::<R>(device.clone(), shape, dtype)
         }
     };
-    let gy = operand(gy, dtype);
+    let gy = rows_operand(gy, dtype, config.vector);
     let states = saved.unwrap_or_else(|| prepared.scan(true).1);
-    let adjoints = prepared.adjoints(&gy, gradients.last_state);
-    let has_adjoints = adjoints.is_some();
+    let g_last = gradients.last_state;
+    let g_last = g_last.map(|g_last| operand(g_last, DType::F32));
+    let links = prepared.adjoints(&gy, g_last.as_ref());
     let chunks = prepared.chunks;
 
     let like_u = || empty(&prepared.u, prepared.u.shape(), dtype);
@@ -111,7 +112,7 @@ where
             prepared.params.clone().into_tensor_arg(),
             states.into_tensor_arg(),
             gy.into_tensor_arg(),
-            adjoints
+            links
                 .unwrap_or_else(|| prepared.dummy.clone())
                 .into_tensor_arg(),
             gu.clone().into_tensor_arg(),
@@ -122,7 +123,7 @@ where
             g_params.clone().into_tensor_arg(),
             g_initial.clone().into_tensor_arg(),
             chunks.per_chunk,
-            has_adjoints,
+            g_last.is_some(),
             config,
             [dtype.into(), partial.into()],
         );

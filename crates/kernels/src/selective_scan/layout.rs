@@ -10,10 +10,23 @@ pub(super) struct Device {
     pub shared_bytes: usize,
     /// Units of a cube.
     pub units: usize,
-    /// Cubes at once, about.
-    pub cubes: usize,
+    /// Units at once, about.
+    pub units_at_once: usize,
     /// Whether steps are to be unrolled.
     pub unroll: bool,
+    /// Whether cubes must be of a power of two units. After a loop with barriers llvmpipe (Mesa 22.3) loses
+    /// what the units of an incomplete last vector of eight write, seen with cubes of 10, 12, 20 and 60.
+    pub even: bool,
+}
+
+impl Device {
+    /// The most of up to `count` things side by side.
+    fn at_most(&self, count: usize) -> usize {
+        match self.even {
+            true if count > 0 => 1 << count.ilog2(),
+            _ => count,
+        }
+    }
 }
 
 /// Steps between saved states.
@@ -30,10 +43,10 @@ pub(super) fn config(
     device: Device,
 ) -> Option<ScanConfig> {
     let group_size = p.d_inner / p.ngroups;
-    let per_lane = match p.d_state {
-        0..=4 => p.d_state,
-        5..=32 => 4,
-        _ => 8,
+    let per_lane = per_lane(p, device);
+    let lanes = match (p.d_state.div_ceil(per_lane), device.even) {
+        (lanes, true) => lanes.next_power_of_two(),
+        (lanes, false) => lanes,
     };
     let vector = |a: usize, b: usize| {
         [4, 2]
@@ -43,15 +56,15 @@ pub(super) fn config(
     };
     let mut channels = CHANNELS;
     while channels > 0 {
-        let per_group = group_size.min(channels);
+        let per_group = device.at_most(group_size.min(channels));
         let groups = match per_group == group_size {
-            true => (channels / per_group).min(p.ngroups),
+            true => device.at_most((channels / per_group).min(p.ngroups)),
             false => 1,
         };
         for (tile, sub_tile) in [(TILE, 8), (TILE, 4), (TILE, 2), (TILE, 1), (TILE / 2, 1)] {
             let config = ScanConfig {
                 d_state: p.d_state,
-                lanes: p.d_state.div_ceil(per_lane),
+                lanes,
                 per_lane,
                 per_group,
                 groups,
@@ -75,6 +88,24 @@ pub(super) fn config(
     None
 }
 
+/// States of a unit. Few of them are more work in all, but where channels and batch leave a device idle that
+/// costs less than cutting the sequence.
+fn per_lane(p: &SelectiveScanProblem, device: Device) -> usize {
+    let mut per_lane = match p.d_state {
+        0..=4 => p.d_state,
+        5..=32 => 4,
+        _ => 8,
+    };
+    let units = |per_lane| p.d_state.div_ceil(per_lane) * p.d_inner * p.batch;
+    while per_lane.is_multiple_of(2)
+        && 2 * units(per_lane) <= device.units_at_once
+        && p.d_state.div_ceil(per_lane) < CHANNELS
+    {
+        per_lane /= 2;
+    }
+    per_lane
+}
+
 /// Cubes side by side for the channels of one sequence.
 pub(super) fn cubes(p: &SelectiveScanProblem, config: &ScanConfig) -> usize {
     let parts = (p.d_inner / p.ngroups).div_ceil(config.per_group);
@@ -95,11 +126,13 @@ pub(super) struct Chunks {
 /// Cuts sequences if channels and batch alone leave the device idle.
 pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Device) -> Chunks {
     let tiles = p.seq.div_ceil(config.tile);
-    let cubes = cubes(p, config) * p.batch;
-    let wanted = if 2 * cubes >= device.cubes {
+    let units = cubes(p, config) * p.batch * config.units();
+    let wanted = if 2 * units >= device.units_at_once {
         1
     } else {
-        (device.cubes / cubes).min(tiles / LEAST_TILES).max(1)
+        (device.units_at_once / units)
+            .min(tiles / LEAST_TILES)
+            .max(1)
     };
     let per_chunk = tiles.div_ceil(wanted);
     Chunks {

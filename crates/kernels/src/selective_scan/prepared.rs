@@ -1,11 +1,9 @@
 //! Operands on the device and the launches that both directions share.
 
 use super::SelectiveScanProblem;
-use super::kernel::{
-    ScanConfig, chain, chunk_adjoints, chunk_states, pack, scan_forward, sum_parts,
-};
+use super::kernel::{ScanConfig, chunk_adjoints, chunk_states, pack, scan_forward, sum_parts};
 use super::layout::{self, Chunks, Device};
-use crate::cube::tensor::{empty, operand};
+use crate::cube::tensor::{empty, operand, rows_operand};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::calculate_cube_count_elemwise;
@@ -14,8 +12,24 @@ use cubecl::prelude::*;
 /// Bindings of the backward pass.
 const BINDINGS: u32 = 16;
 
-/// Cubes that keep one multiprocessor busy.
-const CUBES_PER_PROCESSOR: usize = 8;
+/// Which way a scan runs.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Pass {
+    /// Forward.
+    Forward,
+    /// Backward, with the element type of a tensor that joins the operands later.
+    Backward(Option<DType>),
+}
+
+impl Pass {
+    /// Units that one multiprocessor has registers for.
+    fn units_per_processor(self) -> usize {
+        match self {
+            Self::Forward => 768,
+            Self::Backward(_) => 384,
+        }
+    }
+}
 
 /// Multiprocessors of a device that does not say.
 const PROCESSORS: usize = 32;
@@ -37,17 +51,19 @@ pub(super) struct Prepared<R: CubeRuntime> {
     problem: SelectiveScanProblem,
 }
 
-fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
+fn device<R: CubeRuntime>(client: &ComputeClient<R>, pass: Pass) -> Device {
     let hardware = &client.properties().hardware;
     let processors = hardware
         .num_streaming_multiprocessors
         .map_or(PROCESSORS, |count| count as usize);
+    // CPUs have no planes.
+    let planes = !client.properties().features.plane.is_empty();
     Device {
         shared_bytes: hardware.max_shared_memory_size,
         units: hardware.max_units_per_cube as usize,
-        cubes: processors * CUBES_PER_PROCESSOR,
-        // CPUs have no planes.
-        unroll: !client.properties().features.plane.is_empty(),
+        units_at_once: processors * pass.units_per_processor(),
+        unroll: planes,
+        even: !planes,
     }
 }
 
@@ -57,9 +73,10 @@ pub(super) fn config<R: CubeRuntime>(
     u: &CubeTensor<R>,
     has_reset: bool,
     p: &SelectiveScanProblem,
+    pass: Pass,
 ) -> Option<ScanConfig> {
     let enough = u.client.properties().hardware.max_bindings >= BINDINGS;
-    let config = layout::config(p, has_reset, device(&u.client))?;
+    let config = layout::config(p, has_reset, device(&u.client, pass))?;
     enough.then_some(config)
 }
 
@@ -73,17 +90,20 @@ pub(super) fn elementwise<R: CubeRuntime>(
 }
 
 impl<R: CubeRuntime> Prepared<R> {
-    /// `others`: element types of tensors that join the operands later.
+    /// Lays the operands out.
     pub(super) fn new(
         operands: [CubeTensor<R>; 9],
         reset: Option<CubeTensor<R>>,
         p: &SelectiveScanProblem,
         config: ScanConfig,
-        others: Option<DType>,
+        pass: Pass,
     ) -> Self {
         let [u, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
         let mut dtypes = vec![u.dtype, dt.dtype, b.dtype, c.dtype];
-        dtypes.extend(p.has_z.then_some(z.dtype).into_iter().chain(others));
+        dtypes.extend(p.has_z.then_some(z.dtype));
+        if let Pass::Backward(Some(other)) = pass {
+            dtypes.push(other);
+        }
         // Of different types none may be rounded to another's.
         let small = matches!(u.dtype, DType::F16 | DType::BF16);
         let same = dtypes.iter().all(|&dtype| dtype == u.dtype);
@@ -122,13 +142,18 @@ impl<R: CubeRuntime> Prepared<R> {
                 has,
             );
         }
-        let z = optional(p.has_z, z, dtype);
-        let chunks = layout::chunks(p, &config, device(&u.client));
+        let rows = |tensor| rows_operand(tensor, dtype, config.vector);
+        let grouped = |tensor| rows_operand(tensor, dtype, config.state_vector);
+        let z = match p.has_z {
+            true => rows(z),
+            false => dummy.clone(),
+        };
+        let chunks = layout::chunks(p, &config, device(&u.client, pass));
         Self {
-            u: operand(u, dtype),
-            dt: operand(dt, dtype),
-            b: operand(b, dtype),
-            c: operand(c, dtype),
+            u: rows(u),
+            dt: rows(dt),
+            b: grouped(b),
+            c: grouped(c),
             z,
             params,
             dummy,
@@ -163,12 +188,12 @@ impl<R: CubeRuntime> Prepared<R> {
             save,
             ..self.config
         };
-        let slots = if save { chunks.tiles } else { chunks.count };
+        let slots = if save { chunks.tiles } else { 1 };
         let states = self.new_f32([p.batch, slots, p.d_inner, p.d_state]);
         let y = empty(&self.u, self.u.shape(), self.dtype);
+        let mut links = self.dummy.clone();
         if chunks.count > 1 {
-            let ends = self.new_f32([p.batch, chunks.count, p.d_inner * p.d_state]);
-            let decays = self.new_f32(ends.shape());
+            links = self.new_links();
             // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
             unsafe {
                 chunk_states::launch_unchecked::<R>(
@@ -181,18 +206,12 @@ impl<R: CubeRuntime> Prepared<R> {
                     self.dt.clone().into_tensor_arg(),
                     self.b.clone().into_tensor_arg(),
                     self.params.clone().into_tensor_arg(),
-                    ends.clone().into_tensor_arg(),
-                    decays.clone().into_tensor_arg(),
+                    links.clone().into_tensor_arg(),
                     chunks.per_chunk,
                     config,
                     self.dtype.into(),
                 );
             }
-            let resets = if config.has_reset { p.batch * p.seq } else { 0 };
-            let start_at = p.d_inner * (p.d_state + 2) + resets;
-            let start = p.has_initial_state.then_some((&self.params, start_at));
-            let stride = if save { chunks.per_chunk } else { 1 };
-            self.chain(ends, decays, start, &states, stride, false);
         }
         // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
         unsafe {
@@ -208,6 +227,7 @@ impl<R: CubeRuntime> Prepared<R> {
                 self.c.clone().into_tensor_arg(),
                 self.z.clone().into_tensor_arg(),
                 self.params.clone().into_tensor_arg(),
+                links.into_tensor_arg(),
                 y.clone().into_tensor_arg(),
                 states.clone().into_tensor_arg(),
                 chunks.per_chunk,
@@ -218,53 +238,24 @@ impl<R: CubeRuntime> Prepared<R> {
         (y, states)
     }
 
-    /// Chains the ends of chunks into `out`, `[batch, slots, ..]`.
-    pub(super) fn chain(
-        &self,
-        ends: CubeTensor<R>,
-        decays: CubeTensor<R>,
-        start: Option<(&CubeTensor<R>, usize)>,
-        out: &CubeTensor<R>,
-        stride: usize,
-        backward: bool,
-    ) {
+    /// What chunks leave for those that start from them, `[2, batch, chunks, d_inner, d_state]`.
+    fn new_links(&self) -> CubeTensor<R> {
         let p = &self.problem;
-        let width = p.d_inner * p.d_state;
-        let (has_start, start_at) = (start.is_some(), start.map_or(0, |(_, at)| at));
-        let start = start.map_or(&self.dummy, |(start, _)| start);
-        const UNITS: usize = 256;
-        // SAFETY: the kernel checks its column; batch and slots are in the shapes.
-        unsafe {
-            chain::launch_unchecked::<R>(
-                self.client(),
-                CubeCount::Static(width.div_ceil(UNITS) as u32, p.batch as u32, 1),
-                CubeDim::new_1d(UNITS as u32),
-                ends.into_tensor_arg(),
-                decays.into_tensor_arg(),
-                start.clone().into_tensor_arg(),
-                out.clone().into_tensor_arg(),
-                start_at,
-                stride,
-                has_start,
-                backward,
-            );
-        }
+        self.new_f32([2, p.batch, self.chunks.count, p.d_inner, p.d_state])
     }
 
-    /// Gradients of the states after chunks, `[batch, chunks, d_inner, d_state]`; `None` if zero.
+    /// What the chunks of the backward pass start from, given the gradient of the last state; `None` if
+    /// that is zero.
     pub(super) fn adjoints(
         &self,
         gy: &CubeTensor<R>,
-        g_last: Option<CubeTensor<R>>,
+        g_last: Option<&CubeTensor<R>>,
     ) -> Option<CubeTensor<R>> {
-        let (p, chunks) = (&self.problem, self.chunks);
-        let g_last = g_last.map(|g_last| operand(g_last, DType::F32));
+        let chunks = self.chunks;
         if chunks.count == 1 {
-            return g_last;
+            return g_last.cloned();
         }
-        let ends = self.new_f32([p.batch, chunks.count, p.d_inner * p.d_state]);
-        let decays = self.new_f32(ends.shape());
-        let out = self.new_f32(ends.shape());
+        let links = self.new_links();
         // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
         unsafe {
             chunk_adjoints::launch_unchecked::<R>(
@@ -278,16 +269,15 @@ impl<R: CubeRuntime> Prepared<R> {
                 self.z.clone().into_tensor_arg(),
                 gy.clone().into_tensor_arg(),
                 self.params.clone().into_tensor_arg(),
-                ends.clone().into_tensor_arg(),
-                decays.clone().into_tensor_arg(),
+                g_last.unwrap_or(&self.dummy).clone().into_tensor_arg(),
+                links.clone().into_tensor_arg(),
                 chunks.per_chunk,
+                g_last.is_some(),
                 self.config,
                 self.dtype.into(),
             );
         }
-        let start = g_last.as_ref().map(|g_last| (g_last, 0));
-        self.chain(ends, decays, start, &out, 1, true);
-        Some(out)
+        Some(links)
     }
 
     /// Sums `[batch, seq, ngroups * parts, d_state]` over parts.

@@ -162,6 +162,12 @@ pub(crate) fn cases() -> Vec<Case<SelectiveScanProblem>> {
     }
     add(problem(3, 65, 24, 8, 2));
     add(problem(1, 130, 144, 16, 9));
+    // Cubes that end within a plane, in chunks.
+    add(problem(1, 130, 10, 2, 1));
+    add(problem(2, 130, 5, 8, 1));
+    add(problem(1, 2048, 4, 3, 2));
+    // Channels and batch enough to fill a device: units have more states each then.
+    add(problem(8, 3, 512, 16, 32));
     // A group in parts, and states too many to be saved.
     add(problem(2, 63, 40, 16, 1));
     add(problem(1, 130, 24, 40, 1));

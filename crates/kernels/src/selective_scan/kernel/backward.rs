@@ -4,6 +4,7 @@
 //! channels that `b` and `c` need are made in shared memory in a fixed order, so that results repeat
 //! bit for bit.
 
+use super::chunks::follow;
 use super::place::{
     fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
@@ -14,8 +15,9 @@ use cubecl::prelude::*;
 /// Runs all chunks at once; a cube at (channels, batch, chunk). Inputs as in the forward pass, and:
 ///
 /// - `states`: as the forward pass leaves it with `save`
-/// - `gy`: `[batch, seq, d_inner]`; `adjoints`: `[batch, chunks, d_inner, d_state]`, gradient of the state
-///   after each chunk, read if `has_adjoints`
+/// - `gy`: `[batch, seq, d_inner]`
+/// - `links`: what [`chunk_adjoints`](super::chunk_adjoints) found, or of one chunk the gradient of the last
+///   state alone; `has_last` tells whether there is one
 /// - `gu`, `gdt`, `gz`: `[batch, seq, d_inner]`; `gb`, `gc`: `[batch, seq, ngroups * parts, d_state]`, sums over
 ///   the channels of a cube within one group
 /// - `g_params`: `[batch * chunks, d_inner, d_state + 2]`; `g_initial`: `[batch, d_inner, d_state]`
@@ -29,7 +31,7 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     params: &Tensor<f32>,
     states: &Tensor<f32>,
     gy: &Tensor<Vector<F, V>>,
-    adjoints: &Tensor<f32>,
+    links: &Tensor<f32>,
     gu: &mut Tensor<Vector<F, V>>,
     gdt: &mut Tensor<Vector<F, V>>,
     gz: &mut Tensor<Vector<F, V>>,
@@ -38,7 +40,7 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     g_params: &mut Tensor<f32>,
     g_initial: &mut Tensor<f32>,
     tiles_per_chunk: usize,
-    #[comptime] has_adjoints: bool,
+    #[comptime] has_last: bool,
     #[comptime] cfg: ScanConfig,
     #[define(F, P)] _dtypes: [StorageType; 2],
 ) {
@@ -83,15 +85,18 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     let mut ga = Array::<f32>::new(per_lane);
     let mut h = Array::<f32>::new(per_lane);
     read_states(params, &mut a, &place, place.channel * stride, cfg);
-    if comptime!(has_adjoints) {
-        let at = ((batch * chunks + chunk) * d_inner + place.channel) * n;
-        read_states(adjoints, &mut carry, &place, at, cfg);
+    if comptime!(has_last) {
+        let at = (batch * chunks * d_inner + place.channel) * n;
+        read_states(links, &mut carry, &place, at, cfg);
     } else {
         #[unroll]
         for i in 0..per_lane {
             carry[i] = 0.0f32;
         }
     }
+    follow(
+        links, &mut carry, &place, batches, chunks, d_inner, true, cfg,
+    );
     #[unroll]
     for i in 0..per_lane {
         ga[i] = 0.0f32;
@@ -120,14 +125,14 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     for reverse in 0..last_tile - first_tile {
         let tile = last_tile - 1 - reverse;
         let start = tile * steps;
-        fetch(u, &mut r_u, &place, row, start, seq, d_inner, cfg);
-        fetch(dt, &mut r_dt, &place, row, start, seq, d_inner, cfg);
-        fetch(gy, &mut r_gy, &place, row, start, seq, d_inner, cfg);
+        fetch(u, &mut r_u, &place, batch, start, seq, cfg);
+        fetch(dt, &mut r_dt, &place, batch, start, seq, cfg);
+        fetch(gy, &mut r_gy, &place, batch, start, seq, cfg);
         if comptime!(cfg.has_z) {
-            fetch(z, &mut r_z, &place, row, start, seq, d_inner, cfg);
+            fetch(z, &mut r_z, &place, batch, start, seq, cfg);
         }
-        fetch_grouped(b, &mut r_b, &place, row, start, seq, ngroups, cfg);
-        fetch_grouped(c, &mut r_c, &place, row, start, seq, ngroups, cfg);
+        fetch_grouped(b, &mut r_b, &place, batch, start, seq, ngroups, cfg);
+        fetch_grouped(c, &mut r_c, &place, batch, start, seq, ngroups, cfg);
         if tile > 0 {
             let at = ((batch * slots + tile - 1) * d_inner + place.channel) * n;
             read_states(states, &mut h, &place, at, cfg);

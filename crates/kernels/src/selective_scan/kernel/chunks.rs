@@ -1,7 +1,7 @@
 //! What chunks of a sequence do before all of them can run at once.
 
 use super::place::{
-    fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
+    Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
 use super::{ScanConfig, gate, step_size};
 use cubecl::prelude::*;
@@ -9,16 +9,15 @@ use cubecl::prelude::*;
 /// The state after each chunk but the last when it starts from zero, and what the chunk leaves of a
 /// state before it. Shapes as in [`scan_forward`](super::scan_forward).
 ///
-/// - `ends`: `[batch, chunks, d_inner, d_state]`; entry `k` belongs to chunk `k`
-/// - `decays`: the same, what is left of a state
+/// - `links`: `[2, batch, chunks, d_inner, d_state]`; entry `k` belongs to chunk `k`: its end, then what is left
+///   of a state
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     u: &Tensor<Vector<F, V>>,
     dt: &Tensor<Vector<F, V>>,
     b: &Tensor<Vector<F, W>>,
     params: &Tensor<f32>,
-    ends: &mut Tensor<f32>,
-    decays: &mut Tensor<f32>,
+    links: &mut Tensor<f32>,
     tiles_per_chunk: usize,
     #[comptime] cfg: ScanConfig,
     #[define(F)] _dtype: StorageType,
@@ -71,9 +70,9 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     let mut next_dt = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
     let mut next_b = Array::<Vector<F, W>>::new(comptime!(cfg.bc_loads()));
     let first = first_tile * steps;
-    fetch(u, &mut next_u, &place, row, first, seq, d_inner, cfg);
-    fetch(dt, &mut next_dt, &place, row, first, seq, d_inner, cfg);
-    fetch_grouped(b, &mut next_b, &place, row, first, seq, ngroups, cfg);
+    fetch(u, &mut next_u, &place, batch, first, seq, cfg);
+    fetch(dt, &mut next_dt, &place, batch, first, seq, cfg);
+    fetch_grouped(b, &mut next_b, &place, batch, first, seq, ngroups, cfg);
 
     for tile in first_tile..first_tile + tiles_per_chunk {
         let start = tile * steps;
@@ -97,9 +96,9 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
         }
         sync_cube();
         let ahead = start + steps;
-        fetch(u, &mut next_u, &place, row, ahead, seq, d_inner, cfg);
-        fetch(dt, &mut next_dt, &place, row, ahead, seq, d_inner, cfg);
-        fetch_grouped(b, &mut next_b, &place, row, ahead, seq, ngroups, cfg);
+        fetch(u, &mut next_u, &place, batch, ahead, seq, cfg);
+        fetch(dt, &mut next_dt, &place, batch, ahead, seq, cfg);
+        fetch_grouped(b, &mut next_b, &place, batch, ahead, seq, ngroups, cfg);
         #[unroll(cfg.unroll)]
         for t in 0..steps {
             let size = s_dt[t * channels + place.local];
@@ -124,17 +123,19 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
         }
         sync_cube();
     }
-    let at = ((batch * ends.shape(1) + chunk) * d_inner + place.channel) * n;
-    write_states(ends, &h, &place, at, cfg);
+    let at = ((batch * links.shape(2) + chunk) * d_inner + place.channel) * n;
+    let decays = links.shape(1) * links.shape(2) * d_inner * n;
+    write_states(links, &h, &place, at, cfg);
     #[unroll]
     for i in 0..per_lane {
         h[i] = (time * a[i]).exp() * kept;
     }
-    write_states(decays, &h, &place, at, cfg);
+    write_states(links, &h, &place, decays + at, cfg);
 }
 
 /// The gradient of the state before each chunk but the first when none comes from the chunk behind it.
-/// Shapes as in [`scan_backward`](super::scan_backward); outputs as in [`chunk_states`].
+/// Shapes as in [`scan_backward`](super::scan_backward); outputs as in [`chunk_states`], and the gradient of
+/// the last state, `g_last`, in the place of the first chunk's end, if `has_last`.
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     dt: &Tensor<Vector<F, V>>,
@@ -142,9 +143,10 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     z: &Tensor<Vector<F, V>>,
     gy: &Tensor<Vector<F, V>>,
     params: &Tensor<f32>,
-    ends: &mut Tensor<f32>,
-    decays: &mut Tensor<f32>,
+    g_last: &Tensor<f32>,
+    links: &mut Tensor<f32>,
     tiles_per_chunk: usize,
+    #[comptime] has_last: bool,
     #[comptime] cfg: ScanConfig,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -182,6 +184,15 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
         place.channel * comptime!(cfg.d_state + 2),
         cfg,
     );
+    if comptime!(has_last) {
+        // The chain starts from the first entry: the last chunk's cube puts it there.
+        if last_tile == seq.div_ceil(steps) {
+            let at = batch * d_inner + place.channel;
+            read_states(g_last, &mut carry, &place, at * n, cfg);
+            let first = batch * links.shape(2) * d_inner + place.channel;
+            write_states(links, &carry, &place, first * n, cfg);
+        }
+    }
     #[unroll]
     for i in 0..per_lane {
         carry[i] = 0.0f32;
@@ -199,12 +210,12 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     let mut next_gy = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
     let mut next_c = Array::<Vector<F, W>>::new(comptime!(cfg.bc_loads()));
     let first = (last_tile - 1) * steps;
-    fetch(dt, &mut next_dt, &place, row, first, seq, d_inner, cfg);
-    fetch(gy, &mut next_gy, &place, row, first, seq, d_inner, cfg);
+    fetch(dt, &mut next_dt, &place, batch, first, seq, cfg);
+    fetch(gy, &mut next_gy, &place, batch, first, seq, cfg);
     if comptime!(cfg.has_z) {
-        fetch(z, &mut next_z, &place, row, first, seq, d_inner, cfg);
+        fetch(z, &mut next_z, &place, batch, first, seq, cfg);
     }
-    fetch_grouped(c, &mut next_c, &place, row, first, seq, ngroups, cfg);
+    fetch_grouped(c, &mut next_c, &place, batch, first, seq, ngroups, cfg);
 
     for reverse in 0..last_tile - first_tile {
         let start = (last_tile - 1 - reverse) * steps;
@@ -231,12 +242,12 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
         }
         sync_cube();
         let ahead = select(start >= steps, start - steps, 0);
-        fetch(dt, &mut next_dt, &place, row, ahead, seq, d_inner, cfg);
-        fetch(gy, &mut next_gy, &place, row, ahead, seq, d_inner, cfg);
+        fetch(dt, &mut next_dt, &place, batch, ahead, seq, cfg);
+        fetch(gy, &mut next_gy, &place, batch, ahead, seq, cfg);
         if comptime!(cfg.has_z) {
-            fetch(z, &mut next_z, &place, row, ahead, seq, d_inner, cfg);
+            fetch(z, &mut next_z, &place, batch, ahead, seq, cfg);
         }
-        fetch_grouped(c, &mut next_c, &place, row, ahead, seq, ngroups, cfg);
+        fetch_grouped(c, &mut next_c, &place, batch, ahead, seq, ngroups, cfg);
         #[unroll(cfg.unroll)]
         for k in 0..steps {
             let t = comptime!(cfg.tile - 1) - k;
@@ -262,60 +273,51 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
         }
         sync_cube();
     }
-    let at = ((batch * ends.shape(1) + chunk) * d_inner + place.channel) * n;
-    write_states(ends, &carry, &place, at, cfg);
+    let at = ((batch * links.shape(2) + chunk) * d_inner + place.channel) * n;
+    let decays = links.shape(1) * links.shape(2) * d_inner * n;
+    write_states(links, &carry, &place, at, cfg);
     #[unroll]
     for i in 0..per_lane {
         carry[i] = (time * a[i]).exp() * kept;
     }
-    write_states(decays, &carry, &place, at, cfg);
+    write_states(links, &carry, &place, decays + at, cfg);
 }
 
-/// Chains the ends of chunks: `out[slot of k] = decays[k] * out[slot before] + ends[k]`, one unit for each
-/// channel and state. With `backward` from the last chunk to the first.
+/// What a chunk starts from: `state` is chained through the `links` of the chunks before it, or behind
+/// it if `backward`.
 ///
-/// - `ends`, `decays`: `[batch, chunks, width]`
-/// - `start`: `[.., batch, width]` from `start_at` on, what the chain starts from, if `has_start`
-/// - `out`: `[batch, slots, width]`; forward, chunk `k` writes slot `(k + 1) * stride - 1` for all but the last;
-///   backward, chunk `k` writes slot `k - 1` for all but the first, and the start goes to the last
-#[cube(launch_unchecked)]
-pub(in crate::selective_scan) fn chain(
-    ends: &Tensor<f32>,
-    decays: &Tensor<f32>,
-    start: &Tensor<f32>,
-    out: &mut Tensor<f32>,
-    start_at: usize,
-    stride: usize,
-    #[comptime] has_start: bool,
+/// - `links`: `[2, batch, chunks, d_inner, d_state]`, what [`chunk_states`] or [`chunk_adjoints`] wrote
+#[cube]
+pub(super) fn follow(
+    links: &Tensor<f32>,
+    state: &mut Array<f32>,
+    place: &Place,
+    batches: usize,
+    chunks: usize,
+    d_inner: usize,
     #[comptime] backward: bool,
+    #[comptime] cfg: ScanConfig,
 ) {
-    let chunks = ends.shape(1);
-    let width = ends.shape(2);
-    let slots = out.shape(1);
-    let column = ABSOLUTE_POS_X as usize;
     let batch = CUBE_POS_Y as usize;
-    if column < width {
-        let state = RuntimeCell::<f32>::new(0.0f32);
-        if comptime!(has_start) {
-            state.store(start[start_at + batch * width + column]);
-        }
+    let chunk = CUBE_POS_Z as usize;
+    let mut end = Array::<f32>::new(cfg.per_lane);
+    let mut decay = Array::<f32>::new(cfg.per_lane);
+    let mut count = chunk;
+    if comptime!(backward) {
+        count = chunks - 1 - chunk;
+    }
+    for k in 0..count {
+        let mut other = k;
         if comptime!(backward) {
-            out[(batch * slots + slots - 1) * width + column] = state.read();
+            other = chunks - 1 - k;
         }
-        for k in 1..chunks {
-            let chunk = if comptime!(backward) {
-                chunks - k
-            } else {
-                k - 1
-            };
-            let at = (batch * chunks + chunk) * width + column;
-            state.store(decays[at] * state.read() + ends[at]);
-            let slot = if comptime!(backward) {
-                chunk - 1
-            } else {
-                (chunk + 1) * stride - 1
-            };
-            out[(batch * slots + slot) * width + column] = state.read();
+        let at = ((batch * chunks + other) * d_inner + place.channel) * cfg.d_state;
+        read_states(links, &mut end, place, at, cfg);
+        let decays = batches * chunks * d_inner * cfg.d_state;
+        read_states(links, &mut decay, place, decays + at, cfg);
+        #[unroll]
+        for i in 0..cfg.per_lane {
+            state[i] = decay[i] * state[i] + end[i];
         }
     }
 }

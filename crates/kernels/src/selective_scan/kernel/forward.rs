@@ -1,30 +1,20 @@
 //! The scan over time (method 3.1), tile after tile: a tile's loads are issued while the one before
 //! is computed.
 
+use super::chunks::follow;
 use super::place::{
     Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
 use super::{ScanConfig, gate, step_size};
 use cubecl::prelude::*;
 
-/// Where the state before chunk `CUBE_POS_Z` (not the first) is kept in `states`.
-#[cube]
-pub(super) fn entry_slot(tiles_per_chunk: usize, #[comptime] cfg: ScanConfig) -> usize {
-    let chunk = CUBE_POS_Z as usize;
-    if comptime!(cfg.save) {
-        chunk * tiles_per_chunk - 1
-    } else {
-        chunk - 1
-    }
-}
-
 /// Runs all chunks at once, each from the state before it; a cube at (channels, batch, chunk).
 ///
 /// - `u`, `dt`, `z`, `y`: `[batch, seq, d_inner]`; `b`, `c`: `[batch, seq, ngroups, d_state]`
 /// - `params`: as [`pack`](super::pack) makes it
+/// - `links`: what [`chunk_states`](super::chunk_states) found; not read if there is one chunk
 /// - `states`: `[batch, slots, d_inner, d_state]`; with `save` slot `k` is the state after tile `k`, else
-///   that after chunk `k`. Slots before a chunk hold the right state already; the last is the state after
-///   the last step.
+///   there is one, the state after the last step
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     u: &Tensor<Vector<F, V>>,
@@ -33,6 +23,7 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     c: &Tensor<Vector<F, W>>,
     z: &Tensor<Vector<F, V>>,
     params: &Tensor<f32>,
+    links: &Tensor<f32>,
     y: &mut Tensor<Vector<F, V>>,
     states: &mut Tensor<f32>,
     tiles_per_chunk: usize,
@@ -76,28 +67,20 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
         place.channel * comptime!(cfg.d_state + 2),
         cfg,
     );
-    if chunk == 0 {
-        if comptime!(cfg.has_initial_state) {
-            let mut initial = resets + (batch * d_inner + place.channel) * n;
-            if comptime!(cfg.has_reset) {
-                initial += batches * seq;
-            }
-            read_states(params, &mut h, &place, initial, cfg);
-        } else {
-            #[unroll]
-            for i in 0..per_lane {
-                h[i] = 0.0f32;
-            }
+    if comptime!(cfg.has_initial_state) {
+        let mut initial = resets + (batch * d_inner + place.channel) * n;
+        if comptime!(cfg.has_reset) {
+            initial += batches * seq;
         }
+        read_states(params, &mut h, &place, initial, cfg);
     } else {
-        let slot = entry_slot(tiles_per_chunk, cfg);
-        let at = ((states_row + slot) * d_inner + place.channel) * n;
         #[unroll]
         for i in 0..per_lane {
-            let k = place.lane * per_lane + i;
-            h[i] = select(k < n, states[at + select(k < n, k, 0)], 0.0f32);
+            h[i] = 0.0f32;
         }
     }
+    let chunks = CUBE_COUNT_Z as usize;
+    follow(links, &mut h, &place, batches, chunks, d_inner, false, cfg);
     let mut skip = Array::<f32>::new(vector);
     let mut bias = Array::<f32>::new(vector);
     #[unroll]
@@ -115,13 +98,13 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     let mut now_u = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
     let mut now_z = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
     let first = first_tile * steps;
-    fetch(u, &mut next_u, &place, row, first, seq, d_inner, cfg);
-    fetch(dt, &mut next_dt, &place, row, first, seq, d_inner, cfg);
+    fetch(u, &mut next_u, &place, batch, first, seq, cfg);
+    fetch(dt, &mut next_dt, &place, batch, first, seq, cfg);
     if comptime!(cfg.has_z) {
-        fetch(z, &mut next_z, &place, row, first, seq, d_inner, cfg);
+        fetch(z, &mut next_z, &place, batch, first, seq, cfg);
     }
-    fetch_grouped(b, &mut next_b, &place, row, first, seq, ngroups, cfg);
-    fetch_grouped(c, &mut next_c, &place, row, first, seq, ngroups, cfg);
+    fetch_grouped(b, &mut next_b, &place, batch, first, seq, ngroups, cfg);
+    fetch_grouped(c, &mut next_c, &place, batch, first, seq, ngroups, cfg);
 
     for tile in first_tile..last_tile {
         let start = tile * steps;
@@ -153,13 +136,13 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
         // The next tile's loads are under way while this one is computed; behind the end they repeat
         // the last step.
         let ahead = start + steps;
-        fetch(u, &mut next_u, &place, row, ahead, seq, d_inner, cfg);
-        fetch(dt, &mut next_dt, &place, row, ahead, seq, d_inner, cfg);
+        fetch(u, &mut next_u, &place, batch, ahead, seq, cfg);
+        fetch(dt, &mut next_dt, &place, batch, ahead, seq, cfg);
         if comptime!(cfg.has_z) {
-            fetch(z, &mut next_z, &place, row, ahead, seq, d_inner, cfg);
+            fetch(z, &mut next_z, &place, batch, ahead, seq, cfg);
         }
-        fetch_grouped(b, &mut next_b, &place, row, ahead, seq, ngroups, cfg);
-        fetch_grouped(c, &mut next_c, &place, row, ahead, seq, ngroups, cfg);
+        fetch_grouped(b, &mut next_b, &place, batch, ahead, seq, ngroups, cfg);
+        fetch_grouped(c, &mut next_c, &place, batch, ahead, seq, ngroups, cfg);
 
         run_tile::<W>(
             &mut h, &a, &s_dt, &s_input, &s_b, &s_c, &s_keep, &mut s_y, &place, cfg,
@@ -186,14 +169,13 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
                 y[((row + start + t) * d_inner + place.moved_channel) / vector] = out;
             }
         }
-        // The state before the next chunk is there already, and its cube may be reading it.
-        if cfg.save && (tile + 1 < last_tile || last_tile == all_tiles) {
+        if comptime!(cfg.save) {
             let at = ((states_row + tile) * d_inner + place.channel) * n;
             write_states(states, &h, &place, at, cfg);
         }
     }
     if !cfg.save && last_tile == all_tiles {
-        let at = ((states_row + slots - 1) * d_inner + place.channel) * n;
+        let at = (states_row * d_inner + place.channel) * n;
         write_states(states, &h, &place, at, cfg);
     }
 }
@@ -216,6 +198,8 @@ fn run_tile<W: Size>(
     let width = comptime!(cfg.bc_width());
     let reads = comptime!(cfg.per_lane / cfg.state_vector);
     let bc = (place.slot * cfg.lanes + place.lane) * reads;
+    // Written once all is read: a store between the steps would keep a device from reading ahead.
+    let mut sums = Array::<f32>::new(cfg.tile);
     #[unroll(cfg.unroll)]
     for t in 0..cfg.tile {
         let size = s_dt[t * channels + place.local];
@@ -236,6 +220,10 @@ fn run_tile<W: Size>(
                 sum += h[i] * c[j];
             }
         }
-        s_y[(place.lane * cfg.tile + t) * channels + place.local] = sum;
+        sums[t] = sum;
+    }
+    #[unroll(cfg.unroll)]
+    for t in 0..cfg.tile {
+        s_y[(place.lane * cfg.tile + t) * channels + place.local] = sums[t];
     }
 }

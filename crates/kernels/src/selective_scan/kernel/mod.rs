@@ -4,8 +4,8 @@
 //! one, or several small ones), `lanes` units a channel with `per_lane` states each. A tile of steps
 //! is loaded into registers before any of it is used, and shared with the cube; the steps of a tile
 //! are unrolled. Where there are too few channels to fill a device, a sequence is cut into chunks:
-//! each first finds what it adds to the state (or, backwards, to its gradient) alone, then the ends
-//! are chained, then all chunks run at once.
+//! each first finds what it adds to the state (or, backwards, to its gradient) alone, then all chunks
+//! run at once, each following the ends of those before it.
 
 mod backward;
 mod chunks;
@@ -15,7 +15,7 @@ mod place;
 mod sweep;
 
 pub(super) use backward::scan_backward;
-pub(super) use chunks::{chain, chunk_adjoints, chunk_states};
+pub(super) use chunks::{chunk_adjoints, chunk_states};
 pub(super) use forward::scan_forward;
 pub(super) use gather::{pack, sum_parameters, sum_parts};
 

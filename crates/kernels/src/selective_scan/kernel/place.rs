@@ -79,23 +79,24 @@ pub(super) fn place(d_inner: usize, ngroups: usize, #[comptime] cfg: ScanConfig)
 }
 
 /// Reads the unit's vectors of a tile of `[batch, seq, d_inner]`, the tile starting at step `start` of
-/// the sequence whose first step is `row`. Steps behind the end repeat the last one.
+/// sequence `batch`; steps lie apart by their stride. Steps behind the end repeat the last one.
 #[cube]
 pub(super) fn fetch<F: Float, V: Size>(
     tensor: &Tensor<Vector<F, V>>,
     registers: &mut Array<Vector<F, V>>,
     place: &Place,
-    row: usize,
+    batch: usize,
     start: usize,
     seq: usize,
-    d_inner: usize,
     #[comptime] cfg: ScanConfig,
 ) {
+    let first = batch * tensor.stride(0) + place.moved_channel;
+    let step = tensor.stride(1);
     #[unroll]
     for e in 0..comptime!(cfg.loads()) {
         let t = start + place.row + e * comptime!(cfg.rows());
         let t = select(t < seq, t, seq - 1);
-        registers[e] = tensor[((row + t) * d_inner + place.moved_channel) / cfg.vector];
+        registers[e] = tensor[(first + t * step) / cfg.vector];
     }
 }
 
@@ -105,7 +106,7 @@ pub(super) fn fetch_grouped<F: Float, W: Size>(
     tensor: &Tensor<Vector<F, W>>,
     registers: &mut Array<Vector<F, W>>,
     place: &Place,
-    row: usize,
+    batch: usize,
     start: usize,
     seq: usize,
     ngroups: usize,
@@ -114,6 +115,8 @@ pub(super) fn fetch_grouped<F: Float, W: Size>(
     let width = comptime!(cfg.bc_width());
     let per_group = comptime!(cfg.padded() / cfg.state_vector);
     let vectors = comptime!(cfg.d_state / cfg.state_vector);
+    let first = batch * tensor.stride(0);
+    let step = tensor.stride(1);
     #[unroll]
     for e in 0..comptime!(cfg.bc_loads()) {
         let index = place.unit + e * comptime!(cfg.units());
@@ -124,10 +127,10 @@ pub(super) fn fetch_grouped<F: Float, W: Size>(
         let n = index % per_group;
         if comptime!(cfg.padded() != cfg.d_state) {
             let inside = n < vectors;
-            let at = ((row + t) * ngroups + group) * vectors + select(inside, n, 0);
+            let at = (first + t * step) / cfg.state_vector + group * vectors + select(inside, n, 0);
             registers[e] = select(inside, tensor[at], Vector::new(F::new(0.0)));
         } else {
-            registers[e] = tensor[((row + t) * ngroups + group) * vectors + n];
+            registers[e] = tensor[(first + t * step) / cfg.state_vector + group * vectors + n];
         }
     }
 }

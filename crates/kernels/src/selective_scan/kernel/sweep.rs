@@ -23,6 +23,8 @@ pub(super) fn recompute<W: Size>(
     let width = comptime!(cfg.bc_width());
     let reads = comptime!(cfg.per_lane / cfg.state_vector);
     let bc = (place.slot * cfg.lanes + place.lane) * reads;
+    // Written once all is read, as in the forward pass.
+    let mut sums = Array::<f32>::new(cfg.tile);
     #[unroll(cfg.unroll)]
     for t in 0..cfg.tile {
         let size = s_dt[t * channels + place.local];
@@ -44,8 +46,12 @@ pub(super) fn recompute<W: Size>(
                 sum += h[i] * c[j];
             }
         }
-        if comptime!(cfg.has_z) {
-            s_1[(place.lane * cfg.tile + t) * channels + place.local] = sum;
+        sums[t] = sum;
+    }
+    if comptime!(cfg.has_z) {
+        #[unroll(cfg.unroll)]
+        for t in 0..cfg.tile {
+            s_1[(place.lane * cfg.tile + t) * channels + place.local] = sums[t];
         }
     }
 }
@@ -77,19 +83,44 @@ pub(super) fn sweep<W: Size>(
     let padded = comptime!(cfg.padded());
     let reads = comptime!(cfg.per_lane / cfg.state_vector);
     let bc = (place.slot * cfg.lanes + place.lane) * reads;
+    // A step is read before the one in front of it is written, which a device would not do by itself.
+    let mut next_b = Array::<Vector<f32, W>>::new(reads);
+    let mut next_c = Array::<Vector<f32, W>>::new(reads);
+    let mut b_now = Array::<Vector<f32, W>>::new(reads);
+    let mut c_now = Array::<Vector<f32, W>>::new(reads);
+    let last = comptime!(cfg.tile - 1) - part * cfg.sub_tile;
+    let mut next_size = s_dt[last * channels + place.local];
+    let mut next_u = s_u[last * channels + place.local];
+    let mut next_g = s_gy[last * channels + place.local];
+    #[unroll]
+    for r in 0..reads {
+        next_b[r] = s_b[last * width + bc + r];
+        next_c[r] = s_c[last * width + bc + r];
+    }
     #[unroll(cfg.unroll)]
     for k in 0..cfg.sub_tile {
-        let t = comptime!(cfg.tile - 1) - part * cfg.sub_tile - k;
-        let size = s_dt[t * channels + place.local];
-        let uv = s_u[t * channels + place.local];
-        let g = s_gy[t * channels + place.local];
+        let t = last - k;
+        let size = next_size;
+        let uv = next_u;
+        let g = next_g;
+        let ahead = last - (k + 1).min(comptime!(cfg.sub_tile - 1));
+        next_size = s_dt[ahead * channels + place.local];
+        next_u = s_u[ahead * channels + place.local];
+        next_g = s_gy[ahead * channels + place.local];
+        #[unroll]
+        for r in 0..reads {
+            b_now[r] = next_b[r];
+            c_now[r] = next_c[r];
+            next_b[r] = s_b[ahead * width + bc + r];
+            next_c[r] = s_c[ahead * width + bc + r];
+        }
         let input = size * uv;
         let mut sum_u = 0.0f32;
         let mut sum_dt = 0.0f32;
         #[unroll]
         for r in 0..reads {
-            let b = s_b[t * width + bc + r];
-            let c = s_c[t * width + bc + r];
+            let b = b_now[r];
+            let c = c_now[r];
             #[unroll]
             for j in 0..cfg.state_vector {
                 let i = comptime!(r * cfg.state_vector + j);
