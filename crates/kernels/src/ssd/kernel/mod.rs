@@ -15,7 +15,7 @@ mod states;
 mod states_cooperative;
 mod steps;
 
-pub(super) use cooperative::cooperative_bytes;
+pub(super) use cooperative::{LANES, cooperative_bytes};
 pub(super) use finish::{ssd_finish, ssd_state_products};
 pub(super) use gate::{ssd_gate, ssd_gate_backward};
 pub(super) use mix::{Mix, ssd_mix};

@@ -1,6 +1,8 @@
-use super::cooperative::{PLANE, PLANES, SIDE, load_tile, results, room, stride};
+use super::cooperative::{
+    COLUMNS, LANES, PLANE, PLANES, SIDE, add_product, left_columns, load_tile, results, right_rows,
+    room, stride,
+};
 use super::{Sizes, TILE, line, plane};
-use cubecl::cmma;
 use cubecl::prelude::*;
 
 /// As `ssd_chunk_states`, on matrix units: one cube has 64 rows and all columns of a state. The weighted
@@ -9,19 +11,19 @@ use cubecl::prelude::*;
 ///
 /// Cubes: chunks of rows, heads, tiles of `headdim`.
 #[cube(launch_unchecked)]
-pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size>(
+pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
     left: &Tensor<Vector<F, N>>,
     right: &Tensor<Vector<F, N>>,
     scratch: &Tensor<f32>,
-    states: &mut Tensor<f32>,
+    states: &mut Tensor<Vector<f32, P>>,
     sizes: &Sizes,
     #[comptime] leaving: bool,
     #[comptime] d_state: usize,
     #[define(F)] _dtype: StorageType,
 ) {
     let tile = comptime!(TILE);
-    let lanes = N::value();
     let unit = UNIT_POS as usize;
+    let lane = unit % comptime!(PLANE);
     let band = unit / comptime!(PLANE) * comptime!(SIDE);
     let batch = CUBE_POS_X as usize / sizes.chunks;
     let chunk = CUBE_POS_X as usize % sizes.chunks;
@@ -37,9 +39,9 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size>(
     let mut weights = SharedMemory::<f32>::new(tile);
     let mut rows = room::<F, N>(TILE, TILE);
     let mut columns = room::<F, N>(TILE, d_state);
-    let sums = results(d_state);
-    let left_step = sizes.nheads * sizes.headdim / lanes;
-    let right_step = sizes.ngroups * comptime!(d_state / lanes);
+    let mut sums = results(d_state);
+    let left_step = sizes.nheads * sizes.headdim / LANES;
+    let right_step = sizes.ngroups * comptime!(d_state / LANES);
     let width = clamp_max(tile, sizes.headdim - row0);
     for part in 0..length.div_ceil(tile) {
         let begin = part * tile;
@@ -64,54 +66,34 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size>(
             }
             weights[unit] = weight;
         }
-        sync_cube();
         let at = batch * sizes.seq + start + begin;
+        load_tile::<F, F, N>(
+            right,
+            &mut columns,
+            (at * sizes.ngroups + group) * comptime!(d_state / LANES),
+            right_step,
+            held,
+            d_state,
+        );
+        sync_cube();
         load_weighted::<F, N>(
             left,
             &mut rows,
             &weights,
-            ((at * sizes.nheads + head) * sizes.headdim + row0) / lanes,
+            ((at * sizes.nheads + head) * sizes.headdim + row0) / LANES,
             left_step,
             held,
-            width / lanes,
-        );
-        load_tile::<F, F, N>(
-            right,
-            &mut columns,
-            &weights,
-            (at * sizes.ngroups + group) * comptime!(d_state / lanes),
-            right_step,
-            held,
-            d_state,
-            false,
+            width / LANES,
         );
         sync_cube();
         #[unroll]
         for k in 0..comptime!(TILE / SIDE) {
-            let at = (band + comptime!(k * SIDE * stride(TILE))) / lanes;
-            let a = cmma::Matrix::<Vector<F, N>>::from_slice(
-                cmma::MatrixIdent::A,
-                SIDE,
-                SIDE,
-                SIDE,
-                cmma::MatrixLayout::ColMajor,
-                &rows.slice(at, rows.len()),
-                comptime!(stride(TILE) as u32).runtime(),
-            );
+            let a = left_columns::<F, N>(&rows, band, comptime!(k * SIDE), TILE);
             #[unroll]
             for j in 0..comptime!(d_state / SIDE) {
-                let at = comptime!((k * SIDE * stride(d_state) + j * SIDE) / lanes);
-                let b = cmma::Matrix::<Vector<F, N>>::from_slice(
-                    cmma::MatrixIdent::B,
-                    SIDE,
-                    SIDE,
-                    SIDE,
-                    cmma::MatrixLayout::RowMajor,
-                    &columns.slice(at, columns.len()),
-                    comptime!(stride(d_state) as u32).runtime(),
-                );
-                let sum = sums.index(j);
-                cmma::execute::<Vector<F, N>, Vector<F, N>, f32, f32>(&a, &b, sum, sum);
+                let b =
+                    right_rows::<F, N>(&columns, comptime!(j * SIDE), comptime!(k * SIDE), d_state);
+                add_product::<F>(&a, &b, &mut sums, comptime!(j * SIDE));
             }
         }
     }
@@ -122,15 +104,13 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size>(
     let state = ((batch * (sizes.chunks + 1) + slot) * sizes.nheads + head) * sizes.headdim;
     if band < width {
         #[unroll]
-        for j in 0..comptime!(d_state / SIDE) {
-            let at = (state + row0 + band) * d_state + comptime!(j * SIDE);
-            let end = states.len();
-            cmma::store(
-                &mut states.slice_mut(at, end),
-                sums.index(j),
-                comptime!(d_state as u32).runtime(),
-                cmma::MatrixLayout::RowMajor,
-            );
+        for j in 0..comptime!(d_state / COLUMNS) {
+            #[unroll]
+            for lower in 0..2usize {
+                let row = state + row0 + band + lane / 4 + comptime!(lower * COLUMNS);
+                let at = row * comptime!(d_state / 2) + comptime!(j * COLUMNS / 2) + lane % 4;
+                states[at] = Vector::cast_from(sums.index(j)[lower]);
+            }
         }
     }
 }
@@ -146,21 +126,23 @@ fn load_weighted<F: Float, N: Size>(
     rows: usize,
     vectors: usize,
 ) {
-    let lanes = N::value();
-    let across = comptime!(TILE / lanes);
-    let pieces = comptime!((TILE * TILE / lanes).div_ceil(PLANES * PLANE));
+    let across = comptime!(TILE / LANES);
+    let pieces = comptime!(TILE * TILE / LANES / (PLANES * PLANE));
+    let mut loaded = Array::<Vector<F, N>>::new(pieces);
+    #[unroll]
+    for piece in 0..pieces {
+        let flat = UNIT_POS as usize + comptime!(piece * PLANES * PLANE);
+        let row = clamp_max(flat / across, rows - 1);
+        let place = clamp_max(flat % across, vectors - 1);
+        loaded[piece] = source[first + row * step + place];
+    }
     #[unroll]
     for piece in 0..pieces {
         let flat = UNIT_POS as usize + comptime!(piece * PLANES * PLANE);
         let row = flat / across;
         let place = flat % across;
-        if row < comptime!(TILE) {
-            let mut value = Vector::<F, N>::new(F::from_int(0));
-            if row < rows && place < vectors {
-                let loaded = Vector::<f32, N>::cast_from(source[first + row * step + place]);
-                value = Vector::cast_from(loaded * Vector::new(weights[row]));
-            }
-            tile[row * comptime!(stride(TILE) / lanes) + place] = value;
-        }
+        let weight = select(row < rows && place < vectors, weights[row], 0.0f32);
+        let weighted = Vector::<f32, N>::cast_from(loaded[piece]) * Vector::new(weight);
+        tile[row * comptime!(stride(TILE) / LANES) + place] = Vector::cast_from(weighted);
     }
 }

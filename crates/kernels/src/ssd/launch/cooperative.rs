@@ -1,7 +1,8 @@
 //! Launches on matrix units, where the device has them for the operands' type.
 
 use super::super::kernel::{
-    CooperativeMix, Mix, TILE, cooperative_bytes, ssd_chunk_states_cooperative, ssd_mix_cooperative,
+    CooperativeMix, LANES, Mix, TILE, cooperative_bytes, ssd_chunk_states_cooperative,
+    ssd_mix_cooperative,
 };
 use super::run::Run;
 use burn::tensor::DType;
@@ -12,8 +13,8 @@ use cubecl::prelude::*;
 
 /// Units of a cube: four planes.
 const UNITS: u32 = 128;
-/// Elements that a unit moves at once.
-const VECTOR: usize = 8;
+/// Elements of a result that a unit writes at once.
+const PAIR: usize = 2;
 
 impl<R: CubeRuntime> Run<'_, R> {
     /// Whether the kernels on matrix units can serve this call.
@@ -24,18 +25,19 @@ impl<R: CubeRuntime> Run<'_, R> {
         let (element, p) = (StorageType::from(self.dtype), self.p);
         let properties = self.client.properties();
         let hardware = &properties.hardware;
-        let side = 16;
         let config = MmaConfig {
             a_type: element,
             b_type: element,
             cd_type: ElemType::Float(FloatKind::F32).into(),
-            m: side,
-            n: side,
-            k: side,
+            m: 16,
+            n: 8,
+            k: 16,
         };
-        let fits = |width: usize| width.is_multiple_of(side as usize) && width <= 256;
+        let fits = |width: usize| width.is_multiple_of(16) && width <= 256;
         let bytes = cooperative_bytes(p.headdim, p.d_state);
-        properties.features.matmul.cmma.contains(&config)
+        let matmul = &properties.features.matmul;
+        matmul.mma.contains(&config)
+            && matmul.ldmatrix.contains(&element)
             && properties.features.plane.contains(Plane::Ops)
             && properties.features.plane.contains(Plane::Sync)
             && (hardware.plane_size_min, hardware.plane_size_max) == (32, 32)
@@ -56,7 +58,8 @@ impl<R: CubeRuntime> Run<'_, R> {
                 &self.client,
                 self.cubes_of_chunks(self.x_tiles),
                 CubeDim::new_1d(UNITS),
-                VECTOR,
+                LANES,
+                PAIR,
                 left.clone().into_tensor_arg(),
                 right.clone().into_tensor_arg(),
                 self.scratch.clone().into_tensor_arg(),
@@ -88,7 +91,8 @@ impl<R: CubeRuntime> Run<'_, R> {
                 &self.client,
                 CubeCount::Static(cubes as u32, streams as u32, 1),
                 CubeDim::new_1d(UNITS),
-                VECTOR,
+                LANES,
+                PAIR,
                 query.clone().into_tensor_arg(),
                 key.clone().into_tensor_arg(),
                 value.clone().into_tensor_arg(),
