@@ -524,6 +524,53 @@ pub struct BenchArgs {
 pub enum BenchCommand {
     /// The kernels, forward and backward, beside the copy bandwidth and a peer
     Kernels(KernelsArgs),
+    /// One training step of stage 1, by its parts, on random weights or a teacher's
+    Step(StepArgs),
+}
+
+/// Arguments of `bench step`.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// Teacher: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny` [default: random weights of the shape of
+    /// SmolLM2-135M]
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
+    /// Mixer that replaces attention
+    #[arg(long, value_name = "MIXER", default_value = "mamba2")]
+    pub mixer: MixerArg,
+    /// Share of layers that keep attention, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.5)]
+    pub ratio: f64,
+    /// Sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    pub batch_size: usize,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = window)]
+    pub seq_len: usize,
+    /// What is computed in
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What models compute in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum PrecisionArg {
+    /// 32 bits
+    F32,
+    /// bfloat16 over weights in f32
+    Bf16,
+}
+
+impl From<PrecisionArg> for crate::recipe::Precision {
+    fn from(arg: PrecisionArg) -> Self {
+        match arg {
+            PrecisionArg::F32 => Self::F32,
+            PrecisionArg::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 /// Arguments of `bench kernels`.

@@ -58,13 +58,19 @@ impl<B: Backend> HybridModel<B> {
         }
     }
 
-    /// The same model with its mixers and MLPs computing in `compute` wherever whole sequences pass.
+    /// The same model with its mixers and MLPs computing in `compute` wherever whole sequences pass; what is converted
+    /// from it computes alike.
     ///
     /// Weights keep their type, and get their gradients in it; so do the residual stream, norms, softmax and
     /// logits. With a cache everything is computed in the type of the weights.
     pub fn computing_in(mut self, compute: Option<FloatDType>) -> Self {
         self.compute = compute;
         self
+    }
+
+    /// What its mixers and MLPs compute in, where that is not the type of the weights.
+    pub fn compute(&self) -> Option<FloatDType> {
+        self.compute
     }
 
     /// The configuration the model was built from.

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::RmsNorm;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use kernels::SsmBackend;
 
 use crate::cache::LayerCache;
@@ -48,7 +48,8 @@ impl<B: SsmBackend> Block<B> {
 
     /// What the mixer alone adds to `x`.
     pub(crate) fn mixer_output(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
-        self.mixer
-            .forward(self.input_layernorm.forward(x), context, None)
+        let stream = FloatDType::from(x.dtype());
+        let normed = context.enter(self.input_layernorm.forward(x));
+        self.mixer.forward(normed, context, None).cast(stream)
     }
 }

@@ -1,4 +1,6 @@
 //! `bench`: how fast the operations run on this device, beside what another implementation reaches.
+mod step;
+
 use std::io::{self, Write};
 
 use burn::tensor::{DType, backend::Backend};
@@ -23,6 +25,7 @@ const PEER: &str = "peer: mamba_ssm 2.3.2.post1, bf16, one H200 (PyTorch 2.11, C
 pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<Outcome> {
     match args.subject {
         BenchCommand::Kernels(args) => run_kernels(&args, device),
+        BenchCommand::Step(args) => step::run(&args, device),
     }
 }
 

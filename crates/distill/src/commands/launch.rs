@@ -35,7 +35,7 @@ impl Launch {
     pub fn run(self, plan: Plan, device: &Device) -> anyhow::Result<Outcome> {
         let stop = StopFlag::new();
         // The teacher before the folder: a wrong path leaves nothing behind.
-        let teacher = Teacher::load(&plan.teacher, device)?;
+        let teacher = Teacher::load(&plan.teacher, device)?.computing_in(plan.precision);
         sweep::check_ratios(&plan, teacher.model.n_layers())?;
         let selection = Selection::of(&plan, &self.arms)?;
         if self.dry_run {

@@ -3,8 +3,8 @@
 use std::ops::Range;
 
 use burn::backend::Autodiff;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
+use burn::tensor::{FloatDType, Tensor};
 use kernels::SsmBackend;
 use model::HybridModel;
 
@@ -20,11 +20,13 @@ const MOST_LOGITS: usize = 1 << 25;
 const LEAST_ROWS: usize = 128;
 
 /// Hidden states and head; the logits are made block by block and never exist whole.
+///
+/// Products with the head are computed in its type, logits and gradients are f32.
 #[derive(Debug, Clone)]
 pub struct HeadRows<B: Backend> {
     /// After the final norm, `[rows, d_model]`.
     pub hidden: Tensor<B, 2>,
-    /// `[vocab, d_model]`.
+    /// `[vocab, d_model]`, in the type that the model computes in.
     pub weight: Tensor<B, 2>,
 }
 
@@ -34,21 +36,27 @@ impl<B: Backend> HeadRows<B> {
     where
         B: SsmBackend,
     {
+        let weight = model.head_weight();
         Self {
             hidden,
-            weight: model.head_weight(),
+            weight: match model.compute() {
+                Some(compute) => weight.cast(compute),
+                None => weight,
+            },
         }
     }
 
-    /// Hidden states of some rows, `[block, d_model]`.
+    /// Hidden states of some rows in the type of the head, `[block, d_model]`.
     pub fn hidden_block(&self, block: &Range<usize>) -> Tensor<B, 2> {
-        self.hidden.clone().narrow(0, block.start, block.len())
+        let hidden = self.hidden.clone().narrow(0, block.start, block.len());
+        hidden.cast(FloatDType::from(self.weight.dtype()))
     }
 
     /// Logits of some rows, `[block, vocab]`.
     pub fn logits(&self, block: &Range<usize>) -> Tensor<B, 2> {
         self.hidden_block(block)
             .matmul(self.weight.clone().transpose())
+            .cast(FloatDType::F32)
     }
 
     /// Rows of a block.
@@ -115,15 +123,18 @@ impl<B: Backend> HeadGradients<B> {
 
     /// Adds the block that follows, by the gradient of its logits, `[block, vocab]`.
     pub fn add(&mut self, rows: &HeadRows<B>, block: &Range<usize>, logits: Tensor<B, 2>) {
+        let logits = logits.cast(FloatDType::from(rows.weight.dtype()));
         if self.wanted.weight {
             let share = logits.clone().transpose().matmul(rows.hidden_block(block));
+            let share = share.cast(FloatDType::F32);
             self.weight = Some(match self.weight.take() {
                 Some(weight) => weight + share,
                 None => share,
             });
         }
         if self.wanted.hidden {
-            self.hidden.push(logits.matmul(rows.weight.clone()));
+            let hidden = logits.matmul(rows.weight.clone());
+            self.hidden.push(hidden.cast(FloatDType::F32));
         }
     }
 

@@ -10,6 +10,7 @@ mod guard;
 mod loss;
 mod overrides;
 mod plan;
+mod precision;
 mod resolve;
 mod stage;
 mod sweep;
@@ -34,6 +35,7 @@ pub use overrides::apply_overrides;
 pub use plan::{
     ArmPlan, DataPlan, DataSource, EvalPlan, Plan, RungPlan, StudentPlan, TeacherSource,
 };
+pub use precision::Precision;
 pub use resolve::AblationBase;
 pub(crate) use resolve::init_name;
 pub use stage::{
@@ -50,6 +52,9 @@ pub struct Recipe {
     /// Seed of everything random (42).
     #[serde(default = "default_seed")]
     pub seed: u64,
+    /// What teacher and students compute in: `f32` (default), or `bf16` over weights, gradients and optimiser state in f32.
+    #[serde(default)]
+    pub precision: Precision,
     /// Where the logits and the first weights come from.
     pub teacher: TeacherTable,
     /// What the attention layers become.

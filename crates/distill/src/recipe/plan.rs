@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     AblationPlan, CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing,
-    PadTo, StagePlan, StartOption,
+    PadTo, Precision, StagePlan, StartOption,
 };
 use crate::data::RowLength;
 
@@ -154,6 +154,9 @@ pub struct Plan {
     pub name: String,
     /// Seed of the data.
     pub seed: u64,
+    /// What teacher and students compute in.
+    #[serde(default, skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     /// Teacher and init model.
     pub teacher: TeacherSource,
     /// The main arm first, then controls.

@@ -1,10 +1,11 @@
 use burn::backend::Flex;
+use burn::tensor::DType;
 use model::Tokenizer;
 
 use super::*;
 use crate::checkpoint::Origin;
 use crate::data::PreferenceExample;
-use crate::recipe::{KlMask, Packing, Plan, Recipe, default_recipe};
+use crate::recipe::{KlMask, Packing, Plan, Precision, Recipe, default_recipe};
 use crate::run::Event;
 use crate::testing::{examples, student, teacher};
 
@@ -56,6 +57,11 @@ fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
 
 fn run_plan(plan: &Plan, kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
     let (data, teacher) = (data(), teacher::<Flex>());
+    let compute = plan.precision.compute();
+    let (teacher, student) = (
+        teacher.computing_in(compute),
+        student().computing_in(compute),
+    );
     let tokenizer = Tokenizer::train_bpe(["a"], 260, &["<|im_end|>"]).expect("trains");
     let stage = plan
         .stages()
@@ -81,7 +87,7 @@ fn run_plan(plan: &Plan, kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex
         device: &Default::default(),
         checkpoints: &checkpoints,
     };
-    let outcome = run_stage(context, student()).expect("the stage runs");
+    let outcome = run_stage(context, student).expect("the stage runs");
     (outcome, events)
 }
 
@@ -100,6 +106,36 @@ fn losses(events: &[Event]) -> Vec<f64> {
             _ => None,
         })
         .collect()
+}
+
+#[test]
+fn bf16_follows_the_course_of_f32() {
+    for kind in [StageKind::Distillation, StageKind::Dpo] {
+        let plan = Plan {
+            precision: Precision::Bf16,
+            ..plan()
+        };
+        let (outcome, events) = run_plan(&plan, kind, &StopFlag::new());
+        let StageOutcome::Finished { model, summary } = outcome else {
+            panic!("nobody stopped it");
+        };
+        assert_eq!(summary.skipped_steps, 0);
+        let (found, expected) = (losses(&events), losses(&finished(kind).2));
+        assert_ne!(found, expected, "{kind:?}");
+        for (found, expected) in found.iter().zip(&expected) {
+            // Logits have 8 bits, and the updates of AdamW at the start have the sign of a gradient only.
+            assert!(
+                (found / expected - 1.0).abs() < 0.02,
+                "{kind:?}: {found} and {expected}"
+            );
+        }
+        assert!(
+            model
+                .named_tensors()
+                .iter()
+                .all(|(_, data)| data.dtype == DType::F32)
+        );
+    }
 }
 
 #[test]

@@ -305,7 +305,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     fn load(&mut self, folder: &Path) -> anyhow::Result<HybridModel<B>> {
         let loaded = model::load(folder, self.device)
             .with_context(|| format!("checkpoint `{}`", folder.display()))?;
-        Ok(loaded.model)
+        Ok(loaded.model.computing_in(self.teacher.model.compute()))
     }
 }
 

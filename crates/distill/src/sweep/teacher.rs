@@ -4,7 +4,7 @@ use kernels::SsmBackend;
 use model::{HybridModel, Tokenizer};
 
 use crate::builtin;
-use crate::recipe::TeacherSource;
+use crate::recipe::{Precision, TeacherSource};
 
 /// A teacher with everything a sweep needs of it.
 #[derive(Debug, Clone)]
@@ -40,6 +40,12 @@ impl<B: SsmBackend> Teacher<B> {
             tokenizer,
             sha256: loaded.sha256,
         })
+    }
+
+    /// The same teacher, computing in `precision`; so do the students made of it.
+    pub fn computing_in(mut self, precision: Precision) -> Self {
+        self.model = self.model.computing_in(precision.compute());
+        self
     }
 }
 

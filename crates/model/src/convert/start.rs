@@ -106,9 +106,8 @@ impl<B: SsmBackend> HybridModel<B> {
     }
 
     fn assigned(&self, values: &Values) -> Result<Self, ModelError> {
-        assign::<B, _, _>(Self::skeleton(self.config(), &self.device()), |key, _| {
-            Ok(values[key].clone())
-        })
+        let skeleton = Self::skeleton(self.config(), &self.device()).computing_in(self.compute());
+        assign::<B, _, _>(skeleton, |key, _| Ok(values[key].clone()))
     }
 
     /// [`StartOption::IdentityConv`].

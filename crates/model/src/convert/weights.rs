@@ -41,9 +41,8 @@ impl<B: SsmBackend> HybridModel<B> {
             init,
             seed,
         };
-        assign::<B, _, _>(Self::skeleton(&config, &self.device()), |key, shape| {
-            Ok(source.value(key, shape))
-        })
+        let skeleton = Self::skeleton(&config, &self.device()).computing_in(self.compute());
+        assign::<B, _, _>(skeleton, |key, shape| Ok(source.value(key, shape)))
     }
 }
 

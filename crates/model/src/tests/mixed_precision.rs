@@ -35,6 +35,7 @@ fn bf16_rounds_logits_and_gradients_and_leaves_weights_in_f32() {
         let rounded = HybridModel::<Train>::from_inner(exact.valid().map(&mut Rounder));
         let rounded = rounded.freeze(|_| true);
         let tokens: Tensor<Train, 2, Int> = some_tokens(2, 40, 97);
+        assert_eq!(short.valid().compute(), Some(FloatDType::BF16));
         let documents =
             Documents::from_lengths(&[vec![25, 15], vec![40]], &Default::default()).unwrap();
         let run = |model: &HybridModel<Train>| {

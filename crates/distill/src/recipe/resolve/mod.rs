@@ -34,6 +34,7 @@ impl Plan {
         let plan = Self {
             name: recipe.name.clone(),
             seed: recipe.seed,
+            precision: recipe.precision,
             teacher: teacher(recipe, &check)?,
             arms: arms(recipe, &student, init, &check)?,
             data: data(recipe, &check)?,
