@@ -33,6 +33,7 @@ fn every_kernel_and_every_golden_file_passes() {
         "ssd",
         "causal_conv1d",
         "gated_rms_norm",
+        "masked_softmax",
         "decode_step",
     ];
     for op in ops {
@@ -120,6 +121,7 @@ fn bench_times_every_kernel() {
         "ssd",
         "causal_conv1d",
         "gated_rms_norm",
+        "masked_softmax",
         "decode_step",
     ] {
         let row = rows.iter().find(|row| row["op"] == op).unwrap();

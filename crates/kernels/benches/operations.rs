@@ -10,8 +10,8 @@ use burn::tensor::{Tensor, TensorPrimitive};
 use burn_flex::Flex;
 use kernels::testing::Seeded;
 use kernels::{
-    CausalConv1dInputs, SelectiveScanInputs, SsdInputs, SsdOptions, causal_conv1d, gated_rms_norm,
-    selective_scan, ssd,
+    CausalConv1dInputs, SelectiveScanInputs, SsdInputs, SsdOptions, VisibleKeys, causal_conv1d,
+    gated_rms_norm, masked_softmax, selective_scan, ssd,
 };
 use std::time::Instant;
 
@@ -282,6 +282,40 @@ fn bench_norm(sizes: [usize; 4], with_tape: bool) {
     report(&name, forward, both, tape);
 }
 
+fn bench_softmax(sizes: [usize; 4], with_tape: bool) {
+    let [batch, heads, stack, seq] = sizes;
+    let mut inputs = Inputs {
+        seeded: Seeded::new(1),
+    };
+    let rows = stack * seq;
+    let scores: Tensor<Tape, 4> = inputs.leaf([batch, heads, rows, seq], -4.0, 4.0);
+    let visible = VisibleKeys {
+        seq,
+        past: 0,
+        first: None,
+    };
+    let run = || masked_softmax(scores.clone(), visible.clone(), 0.125).expect("shapes agree");
+    let forward = best_ms(15, || drop(run()));
+    let both = best_ms(15, || backward(run()));
+    let problem = kernels::masked_softmax::MaskedSoftmaxProblem {
+        batch,
+        heads,
+        rows,
+        keys: seq,
+        seq,
+        past: 0,
+        scale: 0.125,
+    };
+    let tape = tape_ms(with_tape, || {
+        let scores = primitive(scores.clone());
+        backward(tensor::<4>(kernels::masked_softmax::reference::forward::<
+            Tape,
+        >(scores, None, &problem)));
+    });
+    let name = format!("masked_softmax b{batch} h{heads} of {stack} l{seq}");
+    report(&name, forward, both, tape);
+}
+
 fn main() {
     let quick = std::env::args().any(|argument| argument == "quick");
     println!("{:<44} {:>11} {:>11}", "", "forward", "and back");
@@ -295,4 +329,6 @@ fn main() {
     bench_conv([8, 256, 576], !quick);
     bench_norm([8, 256, 128, 32], !quick);
     bench_norm([8, 256, 576, 64], !quick);
+    bench_softmax([8, 2, 2, 256], !quick);
+    bench_softmax([4, 3, 3, 512], !quick);
 }

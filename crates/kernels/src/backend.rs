@@ -3,6 +3,7 @@
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
@@ -113,6 +114,26 @@ pub trait SsmBackend: Backend {
         problem: &GatedRmsNormProblem,
     ) -> GatedRmsNormOperands<Self> {
         gated_rms_norm::reference::backward::<Self>(operands, gradient, problem)
+    }
+
+    /// Forward of [`masked_softmax`](crate::masked_softmax()); `first` is of the visible keys.
+    fn masked_softmax_forward(
+        scores: FloatTensor<Self>,
+        first: Option<FloatTensor<Self>>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::reference::forward::<Self>(scores, first, problem)
+    }
+
+    /// Gradient of [`masked_softmax`](crate::masked_softmax()) with respect to the scores, from the weights
+    /// that it returned.
+    fn masked_softmax_backward(
+        weights: FloatTensor<Self>,
+        _first: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::reference::backward::<Self>(weights, gradient, problem)
     }
 
     /// [`decode_step`](crate::decode_step()): output, next window, next state.

@@ -10,6 +10,7 @@ use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
@@ -91,6 +92,23 @@ where
         problem: &GatedRmsNormProblem,
     ) -> GatedRmsNormOperands<Self> {
         gated_rms_norm::launch::backward(operands, gradient, problem)
+    }
+
+    fn masked_softmax_forward(
+        scores: FloatTensor<Self>,
+        first: Option<FloatTensor<Self>>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::launch::forward(scores, first, problem)
+    }
+
+    fn masked_softmax_backward(
+        weights: FloatTensor<Self>,
+        first: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::launch::backward(weights, first, gradient, problem)
     }
 
     fn decode_step(

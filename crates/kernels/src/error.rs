@@ -53,6 +53,26 @@ pub enum KernelError {
         /// Tokens of the last call.
         tokens: usize,
     },
+    /// There are fewer keys than tokens.
+    #[error("{op}: `keys` is {found}, must be at least `past` + `seq` = {past} + {seq}")]
+    Keys {
+        /// Operation that was called.
+        op: &'static str,
+        /// Keys that were found.
+        found: usize,
+        /// Tokens before the first query.
+        past: usize,
+        /// Queries.
+        seq: usize,
+    },
+    /// The factor of the scores is infinite or not a number.
+    #[error("{op}: `scale` is {found}, must be a finite number (try 1 / sqrt(head_dim))")]
+    Scale {
+        /// Operation that was called.
+        op: &'static str,
+        /// Value that was found.
+        found: f64,
+    },
     /// The normalisation constant is negative or not a number.
     #[error("{op}: `eps` is {found}, must be a finite number of at least 0 (try 1e-5)")]
     Epsilon {

@@ -5,6 +5,7 @@ use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::host::tensor::{Input, Updated, make};
+use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
@@ -253,6 +254,30 @@ impl SsmBackend for Flex {
         let dout = Input::new(gradient);
         let g = gated_rms_norm::host::backward(&norm(&operands), problem, dout.values());
         gradients_like(operands, [g.y, g.z, g.weight])
+    }
+
+    fn masked_softmax_forward(
+        scores: FlexTensor,
+        first: Option<FlexTensor>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FlexTensor {
+        let (mut scores, first) = (Updated::new(scores), first.map(Input::new));
+        let first = first.as_ref().map(Input::values);
+        masked_softmax::host::forward(scores.values(), first, problem);
+        scores.finish()
+    }
+
+    fn masked_softmax_backward(
+        weights: FlexTensor,
+        first: Option<FlexTensor>,
+        gradient: FlexTensor,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FlexTensor {
+        let (weights, first) = (Input::new(weights), first.map(Input::new));
+        let mut gradient = Updated::new(gradient);
+        let first = first.as_ref().map(Input::values);
+        masked_softmax::host::backward(weights.values(), gradient.values(), first, problem);
+        gradient.finish()
     }
 
     fn decode_step(

@@ -1,4 +1,5 @@
-//! State-space operations for burn: what a Mamba block needs beyond ordinary tensor operations.
+//! Operations for burn: what Mamba blocks, and the attention that stays beside them, need beyond ordinary
+//! tensor operations.
 //!
 //! | operation | used by | equation |
 //! | --- | --- | --- |
@@ -6,6 +7,7 @@
 //! | [`ssd()`] | Mamba2 | the same with one decay a head and a matrix state, in chunks |
 //! | [`causal_conv1d()`] | both | short depthwise filter over earlier steps, then SiLU |
 //! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
+//! | [`masked_softmax()`] | attention | softmax of scaled scores over the keys that each query sees |
 //! | [`decode_step()`] | both | one token: all of the above that a mixer does between its projections |
 //! | [`verify()`] | both | drafted tokens, after as many of the last ones as were kept |
 //!
@@ -67,6 +69,7 @@ mod flex;
 pub mod gated_rms_norm;
 #[cfg(feature = "flex")]
 mod host;
+pub mod masked_softmax;
 mod primitive;
 mod seeded;
 pub mod selective_scan;
@@ -84,6 +87,7 @@ pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
 pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};
 pub use error::KernelError;
 pub use gated_rms_norm::gated_rms_norm;
+pub use masked_softmax::{VisibleKeys, masked_softmax};
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};
 pub use ssd::{SsdInputs, SsdOptions, SsdOutput, ssd};
 pub use verify::{Kept, VerifyState, verify};

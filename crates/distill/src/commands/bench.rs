@@ -134,6 +134,9 @@ fn gpu_cases(dtype: DType, push: &mut dyn FnMut(Measurement, Peer)) {
         let norm = speed::gated_rms_norm::<B>([8, 2048, channels], group_size, dtype);
         push(norm, None);
     }
+    for dims in [[4, 8, 4, 2048], [8, 3, 3, 2048]] {
+        push(speed::masked_softmax::<B>(dims, dtype), None);
+    }
     let heads = DecodeHeads {
         nheads: 32,
         kv_heads: 8,
@@ -169,6 +172,7 @@ fn small_cases(dtype: DType, push: &mut dyn FnMut(Measurement, Peer)) {
     push(speed::ssd::<B>(sizes, dtype), None);
     push(speed::causal_conv1d::<B>([1, 512, 960], dtype), None);
     push(speed::gated_rms_norm::<B>([1, 512, 576], 64, dtype), None);
+    push(speed::masked_softmax::<B>([1, 3, 3, 512], dtype), None);
     let heads = DecodeHeads {
         nheads: 9,
         kv_heads: 3,

@@ -3,12 +3,14 @@
 //! The tape is locked while a node computes its gradients, so none of them may use the tape itself:
 //! every backward of [`SsmBackend`] is written by hand.
 
+mod masked_softmax;
 mod single_output;
 mod state_space;
 
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::gated_rms_norm::{GatedRmsNormOperands, GatedRmsNormProblem};
+use crate::masked_softmax::MaskedSoftmaxProblem;
 use crate::selective_scan::{SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{SsdOperands, SsdProblem};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
@@ -48,6 +50,14 @@ impl<B: SsmBackend, C: CheckpointStrategy> SsmBackend for Autodiff<B, C> {
         single_output::forward::<B, C, _, 3>(operands, None, *problem)
     }
 
+    fn masked_softmax_forward(
+        scores: FloatTensor<Self>,
+        first: Option<FloatTensor<Self>>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::forward::<B, C>(scores, first, *problem)
+    }
+
     fn selective_scan_backward(
         operands: SelectiveScanOperands<Self>,
         reset: Option<FloatTensor<Self>>,
@@ -83,5 +93,14 @@ impl<B: SsmBackend, C: CheckpointStrategy> SsmBackend for Autodiff<B, C> {
         problem: &GatedRmsNormProblem,
     ) -> GatedRmsNormOperands<Self> {
         single_output::backward::<B, C, _, 3>(operands, None, gradient, *problem)
+    }
+
+    fn masked_softmax_backward(
+        weights: FloatTensor<Self>,
+        first: Option<FloatTensor<Self>>,
+        gradient: FloatTensor<Self>,
+        problem: &MaskedSoftmaxProblem,
+    ) -> FloatTensor<Self> {
+        masked_softmax::backward::<B, C>(weights, first, gradient, problem)
     }
 }

@@ -1,4 +1,4 @@
-//! Second half of every sum over rows: partial sums to one, in a fixed order.
+//! Sums in a fixed order: of a vector's elements, and the second half of every sum over rows, partial sums to one.
 
 use super::tensor::empty;
 use burn::tensor::{DType, Shape};
@@ -10,6 +10,17 @@ use std::ops::Range;
 pub(crate) const COLUMNS: u32 = 32;
 /// Units that share a column.
 pub(crate) const SHARERS: u32 = 8;
+
+/// Sum of a vector's elements.
+#[cube]
+pub(crate) fn across<N: Size>(vector: Vector<f32, N>) -> f32 {
+    let mut sum = 0.0f32;
+    #[unroll]
+    for lane in 0..N::value() {
+        sum += vector[lane];
+    }
+    sum
+}
 
 /// Sums `count` values `stride` apart, the work shared by the units of a cube column. Every unit of
 /// the cube has to call it; units with `UNIT_POS_Y` 0 get the sum.

@@ -73,6 +73,27 @@ impl Lanes {
         (four[0] + four[2]) + (four[1] + four[3])
     }
 
+    /// The larger one of each pair, for the first `count` lanes; the others stay.
+    #[inline(always)]
+    pub(crate) fn max_first(self, other: Self, count: usize) -> Self {
+        let mut lanes = self.0;
+        for i in 0..LANES {
+            let larger = if other.0[i] > lanes[i] {
+                other.0[i]
+            } else {
+                lanes[i]
+            };
+            lanes[i] = if i < count { larger } else { lanes[i] };
+        }
+        Self(lanes)
+    }
+
+    /// The largest lane.
+    #[inline(always)]
+    pub(crate) fn largest(self) -> f32 {
+        self.0.into_iter().fold(f32::NEG_INFINITY, f32::max)
+    }
+
     #[inline(always)]
     pub(crate) fn exp<const FMA: bool>(self) -> Self {
         let mut lanes = [0.0; LANES];
@@ -234,5 +255,10 @@ mod tests {
         lanes.store(&mut out[..2]);
         assert_eq!(out[..2], [1.0, 2.0]);
         assert!(out[2].is_nan());
+        let least = Lanes::splat(-5.0);
+        assert_eq!(
+            least.max_first(Lanes::load(&[-2.0, -9.0]), 2).largest(),
+            -2.0
+        );
     }
 }

@@ -4,7 +4,7 @@ use super::compare::{CaseCheck, compare};
 use super::golden::{GoldenCase, GoldenError, Tensors};
 use super::{single_output, state_space};
 use crate::backend::SsmBackend;
-use crate::{causal_conv1d, decode_step, gated_rms_norm, selective_scan, ssd};
+use crate::{causal_conv1d, decode_step, gated_rms_norm, masked_softmax, selective_scan, ssd};
 
 /// Runs the cases of all operations on the default device of `B` and hands each to `report` when it
 /// is done.
@@ -20,6 +20,9 @@ pub fn check_cases<B: SsmBackend>(report: &mut dyn FnMut(CaseCheck)) {
     }
     for case in gated_rms_norm::self_test::cases() {
         report(with_one_output::<B, _, 3>("gated_rms_norm", &case));
+    }
+    for case in masked_softmax::self_test::cases() {
+        report(with_one_output::<B, _, 1>("masked_softmax", &case));
     }
     for case in decode_step::self_test::cases() {
         report(CaseCheck {
@@ -46,7 +49,11 @@ fn with_one_output<B: SsmBackend, P: single_output::Operation<N>, const N: usize
     op: &'static str,
     case: &single_output::Case<P, N>,
 ) -> CaseCheck {
-    let documents = if case.reset.is_some() { " reset" } else { "" };
+    let documents = if case.reset.is_some() {
+        " documents"
+    } else {
+        ""
+    };
     CaseCheck {
         op,
         case: format!("{}{documents}", case.problem.label()),
@@ -150,6 +157,9 @@ mod tests {
             assert_tells(&case.problem.label(), &case.expected());
         }
         for case in gated_rms_norm::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in masked_softmax::self_test::cases() {
             assert_tells(&case.problem.label(), &case.expected());
         }
         for case in decode_step::self_test::cases() {

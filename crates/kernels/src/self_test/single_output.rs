@@ -6,6 +6,7 @@ use crate::backend::SsmBackend;
 use crate::primitive::wrap;
 use crate::seeded::Seeded;
 use burn::backend::Autodiff;
+use burn::tensor::Shape;
 use burn::tensor::backend::{AutodiffBackend, Backend};
 use burn::tensor::ops::{FloatTensor, FloatTensorOps};
 
@@ -17,6 +18,12 @@ pub(crate) trait Operation<const N: usize>: Copy + std::fmt::Debug {
     fn names(&self) -> [&'static str; N];
     /// `None` for an absent operand.
     fn shapes(&self) -> [Option<Vec<usize>>; N];
+    /// Shape of the input that tells documents apart.
+    fn documents_shape(&self) -> [usize; 2] {
+        let shapes = self.shapes();
+        let first = shapes[0].as_ref().expect("first operand");
+        [first[0], first[1]]
+    }
     fn public_forward<B: SsmBackend>(
         &self,
         operands: [FloatTensor<B>; N],
@@ -32,7 +39,7 @@ pub(crate) struct Case<P, const N: usize> {
     pub(crate) problem: P,
     /// Empty when absent.
     pub(crate) operands: [Vec<f32>; N],
-    /// `[batch, seq]`.
+    /// `[batch, seq]`, or what else tells documents apart.
     pub(crate) reset: Option<Vec<f32>>,
     pub(crate) dy: Vec<f32>,
 }
@@ -68,8 +75,8 @@ impl<P: Operation<N>, const N: usize> Case<P, N> {
             Some(shape) => upload::<B>(&self.operands[index], shape),
             None => upload::<B>(&[f32::NAN], &[1]),
         });
-        let rows = &shapes[0].as_ref().expect("first operand")[..2];
-        let reset = self.reset.as_ref().map(|reset| upload::<B>(reset, rows));
+        let rows = self.problem.documents_shape();
+        let reset = (self.reset.as_ref()).map(|reset| upload::<B>(reset, &rows));
         (operands, reset)
     }
 
@@ -90,9 +97,10 @@ impl<P: Operation<N>, const N: usize> Case<P, N> {
         });
         let reset = reset.map(<Autodiff<B> as AutodiffBackend>::from_inner);
         let y = forward(&self.problem, leaves.clone(), reset);
-        let dy = upload::<B>(&self.dy, shapes[0].as_ref().expect("first operand"));
+        let dy = upload::<B>(&self.dy, &[self.dy.len()]);
         let dy = <Autodiff<B> as AutodiffBackend>::from_inner(dy);
-        let loss = (wrap::<Autodiff<B>, 3>(y.clone()) * wrap::<Autodiff<B>, 3>(dy)).sum();
+        let flat = Autodiff::<B>::float_reshape(y.clone(), Shape::new([self.dy.len()]));
+        let loss = (wrap::<Autodiff<B>, 1>(flat) * wrap::<Autodiff<B>, 1>(dy)).sum();
         let gradients = loss.backward();
         let gradients = std::array::from_fn(|index| {
             shapes[index].as_ref()?;

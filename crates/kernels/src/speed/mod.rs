@@ -4,12 +4,14 @@
 //! `forward` is the plain operation; `both` keeps what the backward pass needs and runs that,
 //! through the output.
 
+mod attention;
 mod decode_step;
 mod inputs;
 mod mamba2;
 mod selective_scan;
 mod timing;
 
+pub use attention::masked_softmax;
 pub use decode_step::{DecodeHeads, decode_step};
 pub use mamba2::{Heads, causal_conv1d, gated_rms_norm, ssd};
 pub use selective_scan::{Channels, selective_scan};

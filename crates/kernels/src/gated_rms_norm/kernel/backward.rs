@@ -1,5 +1,6 @@
-use super::{Layout, across, sum_sharers};
+use super::{Layout, sum_sharers};
 use crate::cube::activation::{silu, silu_derivative};
+use crate::cube::sum::across;
 use cubecl::prelude::*;
 
 /// A slot takes one group of every `stride`-th row, so that its units can sum their share of the

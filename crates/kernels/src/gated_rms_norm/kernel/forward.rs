@@ -1,5 +1,6 @@
-use super::{Layout, across, sum_sharers};
+use super::{Layout, sum_sharers};
 use crate::cube::activation::silu;
+use crate::cube::sum::across;
 use cubecl::prelude::*;
 
 /// One group of one row for the units of a slot.

@@ -46,14 +46,3 @@ fn sum_sharers(
         sync_cube();
     }
 }
-
-/// Sum of a vector's elements.
-#[cube]
-fn across<N: Size>(vector: Vector<f32, N>) -> f32 {
-    let mut sum = 0.0f32;
-    #[unroll]
-    for lane in 0..N::value() {
-        sum += vector[lane];
-    }
-    sum
-}
