@@ -4,7 +4,6 @@ mod kv_cache;
 mod ssm_state;
 
 pub use kv_cache::KvCache;
-pub(crate) use kv_cache::visible;
 pub(crate) use ssm_state::Mamba1Step;
 pub use ssm_state::{Mamba1State, Mamba2State};
 

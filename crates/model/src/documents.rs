@@ -60,18 +60,9 @@ impl<B: Backend> Documents<B> {
         self.indices() - self.starts.clone()
     }
 
-    /// 1.0 where the key is no earlier or equal token of the query's document, else 0.0, `[batch, seq, seq]`, a row a query.
-    pub(crate) fn hidden_keys(&self) -> Tensor<B, 3> {
-        let [batch, seq] = self.dims();
-        let device = self.starts.device();
-        let index = || Tensor::<B, 1, Int>::arange(0..seq as i64, &device);
-        let key = index().reshape([1, 1, seq]).expand([batch, seq, seq]);
-        let query = index().reshape([1, seq, 1]).expand([batch, seq, seq]);
-        let start = self.starts.clone().reshape([batch, seq, 1]);
-        let is_before = key.clone().lower(start.expand([batch, seq, seq]));
-        let is_later = key.greater(query);
-        // No key is both: a document does not start after its own tokens.
-        is_before.float() + is_later.float()
+    /// For each token the first key that it sees, `[batch, seq]`.
+    pub(crate) fn first_keys(&self) -> Tensor<B, 2> {
+        self.starts.clone().float()
     }
 
     fn indices(&self) -> Tensor<B, 2, Int> {
@@ -91,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn starts_positions_and_keys_are_those_of_the_lengths() {
+    fn starts_positions_and_first_keys_are_those_of_the_lengths() {
         let rows = [vec![2, 3], vec![4, 1]];
         let documents = Documents::<Flex>::from_lengths(&rows, &Default::default()).unwrap();
         assert_eq!(documents.dims(), [2, 5]);
@@ -99,16 +90,8 @@ mod tests {
         assert_eq!(floats(documents.resets()), resets);
         let positions = floats(documents.positions().float());
         assert_eq!(positions, [0., 1., 0., 1., 2., 0., 1., 2., 3., 0.]);
-        let hidden = floats(documents.hidden_keys().narrow(0, 0, 1));
-        #[rustfmt::skip]
-        let expected = [
-            0., 1., 1., 1., 1.,
-            0., 0., 1., 1., 1.,
-            1., 1., 0., 1., 1.,
-            1., 1., 0., 0., 1.,
-            1., 1., 0., 0., 0.,
-        ];
-        assert_eq!(hidden, expected);
+        let first = floats(documents.first_keys());
+        assert_eq!(first, [0., 0., 2., 2., 2., 0., 0., 0., 0., 4.]);
     }
 
     #[test]

@@ -229,7 +229,7 @@ impl<B: SsmBackend> HybridModel<B> {
         let context = PassContext {
             attention: self.has_attention().then(|| {
                 let rotary = cache.rotary(&self.frequencies, tokens.dims()[1], &tokens.device());
-                AttentionContext::new(rotary, Some(cache.len()), &tokens.device())
+                AttentionContext::new(rotary, cache.len())
             }),
             reset: None,
             compute: None,
@@ -288,7 +288,7 @@ impl<B: SsmBackend> HybridModel<B> {
             };
             match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
-                None => AttentionContext::new(rotary, None, device),
+                None => AttentionContext::new(rotary, 0),
             }
         };
         PassContext {

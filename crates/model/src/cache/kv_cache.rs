@@ -6,8 +6,8 @@ use burn::tensor::{Tensor, backend::Backend};
 /// tune them for every token decoded.
 const GRID: usize = 16;
 
-/// Keys that attention looks at when a cache holds `len` tokens; those past `len` are to be masked.
-pub(crate) fn visible(len: usize) -> usize {
+/// Keys whose scores attention computes when a cache holds `len` tokens; no query sees those past `len`.
+fn on_grid(len: usize) -> usize {
     len.next_multiple_of(GRID)
 }
 
@@ -30,7 +30,7 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// Adds `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`; returns all keys and values, and zeros up to [`visible`].
+    /// Adds `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`; returns all keys and values, and zeros up to [`on_grid`].
     pub(crate) fn append(
         &mut self,
         k: Tensor<B, 4>,
@@ -46,7 +46,7 @@ impl<B: Backend> KvCache<B> {
                     None => end.max(self.capacity),
                     Some(held) => end.max(2 * held[0].dims()[2]),
                 };
-                let room = visible(room);
+                let room = on_grid(room);
                 let grown = || Tensor::zeros([batch, heads, room, width], &k.device());
                 match held {
                     None => [grown(), grown()],
@@ -56,8 +56,8 @@ impl<B: Backend> KvCache<B> {
         };
         let (keys, values) = (write(keys, k, start), write(values, v, start));
         let all = (
-            keys.clone().narrow(2, 0, visible(end)),
-            values.clone().narrow(2, 0, visible(end)),
+            keys.clone().narrow(2, 0, on_grid(end)),
+            values.clone().narrow(2, 0, on_grid(end)),
         );
         self.held = Some([keys, values]);
         all

@@ -81,7 +81,7 @@ fn mixers_match(name: &str) {
     let device = Default::default();
     let rotary = Rotary::new(&frequencies(&config(name).llama), 0, 37, &device);
     let context = PassContext {
-        attention: Some(AttentionContext::new(rotary, None, &device)),
+        attention: Some(AttentionContext::new(rotary, 0)),
         reset: None,
         compute: None,
     };
