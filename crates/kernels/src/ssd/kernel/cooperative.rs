@@ -43,8 +43,15 @@ pub(super) fn room<F: Float, N: Size>(
     SharedMemory::<Vector<F, N>>::new_aligned(comptime!(rows * stride(width) / LANES), 128usize)
 }
 
-/// Copies 64 rows of `width` elements; rows from `rows` on are zero. `first` and `step` count vectors. Without
-/// a branch, so that all loads are under way at once.
+/// What is lost when `value` is rounded, rounded itself.
+#[cube]
+pub(super) fn rounding_error<F: Float, N: Size>(value: Vector<f32, N>) -> Vector<F, N> {
+    let rounded = Vector::<F, N>::cast_from(value);
+    Vector::cast_from(value - Vector::<f32, N>::cast_from(rounded))
+}
+
+/// Copies 64 rows of `width` elements, or their rounding errors; rows from `rows` on are zero. `first` and `step`
+/// count vectors. Without a branch, so that all loads are under way at once.
 #[cube]
 pub(super) fn load_tile<E: Float, F: Float, N: Size>(
     source: &Tensor<Vector<E, N>>,
@@ -53,6 +60,7 @@ pub(super) fn load_tile<E: Float, F: Float, N: Size>(
     step: usize,
     rows: usize,
     #[comptime] width: usize,
+    #[comptime] errors: bool,
 ) {
     let across = comptime!(width / LANES);
     let apart = comptime!(stride(width) / LANES);
@@ -69,8 +77,11 @@ pub(super) fn load_tile<E: Float, F: Float, N: Size>(
         let flat = UNIT_POS as usize + comptime!(piece * PLANES * PLANE);
         let row = flat / across;
         let zero = Vector::<F, N>::new(F::from_int(0));
-        tile[row * apart + flat % across] =
-            select(row < rows, Vector::cast_from(loaded[piece]), zero);
+        let mut value = Vector::<F, N>::cast_from(loaded[piece]);
+        if comptime!(errors) {
+            value = rounding_error::<F, N>(Vector::cast_from(loaded[piece]));
+        }
+        tile[row * apart + flat % across] = select(row < rows, value, zero);
     }
 }
 

@@ -28,8 +28,8 @@ struct Others {
 
 /// As `ssd_mix`, in which all uses are described, on matrix units: one cube has 64 steps of all columns
 /// of the result. Factors are rounded to the operands' type, sums are f32. `skipped` is `value`, in pairs.
-/// Where dots are kept, which cancel each other in the gradient of the decays, the left factors' rounding
-/// errors are multiplied too.
+/// Where dots are kept, which cancel each other in the gradient of the decays, the rounding errors of scaled factors
+/// and states are multiplied too.
 ///
 /// Cubes: tiles of steps of rows, heads or groups.
 #[cube(launch_unchecked)]
@@ -138,6 +138,7 @@ pub(in crate::ssd) fn ssd_mix_cooperative<F: Float, N: Size, P: Size>(
             inner_step,
             held,
             inner,
+            false,
         );
 
         // From the state at the boundary, in pieces of 64 of its rows.
@@ -146,72 +147,75 @@ pub(in crate::ssd) fn ssd_mix_cooperative<F: Float, N: Size, P: Size>(
         decays[1] = rows.decay[row + COLUMNS];
         let state = (batch * (sizes.chunks + 1) + slot) * sizes.nheads + head;
         let state_first = state * sizes.headdim * sizes.d_state / LANES;
-        if comptime!(mix.into_heads) {
-            #[unroll]
-            for piece in 0..comptime!(width.div_ceil(TILE)) {
-                let columns = comptime!((width - piece * TILE).min(TILE));
-                load_tile::<f32, F, N>(
-                    states,
-                    &mut right,
-                    state_first + comptime!(piece * TILE * inner / LANES),
-                    comptime!(inner / LANES).runtime(),
-                    columns.runtime(),
-                    inner,
-                );
-                sync_cube();
+        // The second time their rounding errors.
+        #[unroll]
+        for errors in 0..comptime!(1 + usize::from(mix.has_dots)) {
+            if comptime!(mix.into_heads) {
                 #[unroll]
-                for k in 0..comptime!(inner / SIDE) {
-                    let a = left_rows::<F, N>(&left, band, comptime!(k * SIDE), inner);
-                    let a = scale_rows::<F>(&a, &decays);
+                for piece in 0..comptime!(width.div_ceil(TILE)) {
+                    let columns = comptime!((width - piece * TILE).min(TILE));
+                    load_tile::<f32, F, N>(
+                        states,
+                        &mut right,
+                        state_first + comptime!(piece * TILE * inner / LANES),
+                        comptime!(inner / LANES).runtime(),
+                        columns.runtime(),
+                        inner,
+                        errors == 1,
+                    );
+                    sync_cube();
                     #[unroll]
-                    for j in 0..comptime!(columns / SIDE) {
-                        let b = right_columns::<F, N>(
-                            &right,
-                            comptime!(j * SIDE),
-                            comptime!(k * SIDE),
-                            inner,
-                        );
-                        add_split::<F>(
-                            &a,
-                            &b,
-                            &mut sums,
-                            comptime!(piece * TILE + j * SIDE),
-                            mix.has_dots,
-                        );
+                    for k in 0..comptime!(inner / SIDE) {
+                        let a = left_rows::<F, N>(&left, band, comptime!(k * SIDE), inner);
+                        let a = scale_rows::<F>(&a, &decays);
+                        #[unroll]
+                        for j in 0..comptime!(columns / SIDE) {
+                            let b = right_columns::<F, N>(
+                                &right,
+                                comptime!(j * SIDE),
+                                comptime!(k * SIDE),
+                                inner,
+                            );
+                            let column = comptime!(piece * TILE + j * SIDE);
+                            let exact = comptime!(mix.has_dots && errors == 0);
+                            add_split::<F>(&a, &b, &mut sums, column, exact);
+                        }
                     }
+                    sync_cube();
                 }
-                sync_cube();
-            }
-        } else {
-            #[unroll]
-            for piece in 0..comptime!(inner.div_ceil(TILE)) {
-                let depth = comptime!((inner - piece * TILE).min(TILE));
-                load_tile::<f32, F, N>(
-                    states,
-                    &mut values,
-                    state_first + comptime!(piece * TILE * width / LANES),
-                    comptime!(width / LANES).runtime(),
-                    depth.runtime(),
-                    width,
-                );
-                sync_cube();
+            } else {
                 #[unroll]
-                for k in 0..comptime!(depth / SIDE) {
-                    let at = comptime!(piece * TILE + k * SIDE);
-                    let a = left_rows::<F, N>(&left, band, at, inner);
-                    let a = scale_rows::<F>(&a, &decays);
+                for piece in 0..comptime!(inner.div_ceil(TILE)) {
+                    let depth = comptime!((inner - piece * TILE).min(TILE));
+                    load_tile::<f32, F, N>(
+                        states,
+                        &mut values,
+                        state_first + comptime!(piece * TILE * width / LANES),
+                        comptime!(width / LANES).runtime(),
+                        depth.runtime(),
+                        width,
+                        errors == 1,
+                    );
+                    sync_cube();
                     #[unroll]
-                    for j in 0..comptime!(width / SIDE) {
-                        let b = right_rows::<F, N>(
-                            &values,
-                            comptime!(j * SIDE),
-                            comptime!(k * SIDE),
-                            width,
-                        );
-                        add_split::<F>(&a, &b, &mut sums, comptime!(j * SIDE), mix.has_dots);
+                    for k in 0..comptime!(depth / SIDE) {
+                        let at = comptime!(piece * TILE + k * SIDE);
+                        let a = left_rows::<F, N>(&left, band, at, inner);
+                        let a = scale_rows::<F>(&a, &decays);
+                        #[unroll]
+                        for j in 0..comptime!(width / SIDE) {
+                            let b = right_rows::<F, N>(
+                                &values,
+                                comptime!(j * SIDE),
+                                comptime!(k * SIDE),
+                                width,
+                            );
+                            let exact = comptime!(mix.has_dots && errors == 0);
+                            add_split::<F>(&a, &b, &mut sums, comptime!(j * SIDE), exact);
+                        }
                     }
+                    sync_cube();
                 }
-                sync_cube();
             }
         }
 
@@ -226,6 +230,7 @@ pub(in crate::ssd) fn ssd_mix_cooperative<F: Float, N: Size, P: Size>(
                 inner_step,
                 other_held,
                 inner,
+                false,
             );
             load_tile::<F, F, N>(
                 value,
@@ -234,6 +239,7 @@ pub(in crate::ssd) fn ssd_mix_cooperative<F: Float, N: Size, P: Size>(
                 value_step,
                 other_held,
                 width,
+                false,
             );
             if unit < tile {
                 let step = clamp_max(begin + unit, sizes.seq - 1);

@@ -1,12 +1,12 @@
 use super::cooperative::{
     COLUMNS, LANES, PLANE, PLANES, SIDE, add_product, left_columns, load_tile, results, right_rows,
-    room, stride,
+    room, rounding_error, stride,
 };
 use super::{Sizes, TILE, line, plane};
 use cubecl::prelude::*;
 
 /// As `ssd_chunk_states`, on matrix units: one cube has 64 rows and all columns of a state. The weighted
-/// x or dy is rounded to its type, sums are f32. `headdim` is a multiple of 16, and `d_state`, for which
+/// x or dy is rounded to its type, sums are f32; if `exact`, the errors of that rounding are multiplied too. `headdim` is a multiple of 16, and `d_state`, for which
 /// the kernel is compiled, too.
 ///
 /// Cubes: chunks of rows, heads, tiles of `headdim`.
@@ -18,6 +18,7 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
     states: &mut Tensor<Vector<f32, P>>,
     sizes: &Sizes,
     #[comptime] leaving: bool,
+    #[comptime] exact: bool,
     #[comptime] d_state: usize,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -38,6 +39,7 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
 
     let mut weights = SharedMemory::<f32>::new(tile);
     let mut rows = room::<F, N>(TILE, TILE);
+    let mut errors = room::<F, N>(comptime!(if exact { TILE } else { 8 }), TILE);
     let mut columns = room::<F, N>(TILE, d_state);
     let mut sums = results(d_state);
     let left_step = sizes.nheads * sizes.headdim / LANES;
@@ -74,16 +76,19 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
             right_step,
             held,
             d_state,
+            false,
         );
         sync_cube();
         load_weighted::<F, N>(
             left,
             &mut rows,
+            &mut errors,
             &weights,
             ((at * sizes.nheads + head) * sizes.headdim + row0) / LANES,
             left_step,
             held,
             width / LANES,
+            exact,
         );
         sync_cube();
         #[unroll]
@@ -94,6 +99,10 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
                 let b =
                     right_rows::<F, N>(&columns, comptime!(j * SIDE), comptime!(k * SIDE), d_state);
                 add_product::<F>(&a, &b, &mut sums, comptime!(j * SIDE));
+                if comptime!(exact) {
+                    let a = left_columns::<F, N>(&errors, band, comptime!(k * SIDE), TILE);
+                    add_product::<F>(&a, &b, &mut sums, comptime!(j * SIDE));
+                }
             }
         }
     }
@@ -115,16 +124,19 @@ pub(in crate::ssd) fn ssd_chunk_states_cooperative<F: Float, N: Size, P: Size>(
     }
 }
 
-/// Copies 64 rows of up to 64 elements, each row multiplied by its weight; the rest of the tile is zero.
+/// Copies 64 rows of up to 64 elements, each row multiplied by its weight; the rest of the tile is zero. If
+/// `exact`, `errors` gets what rounding takes away.
 #[cube]
 fn load_weighted<F: Float, N: Size>(
     source: &Tensor<Vector<F, N>>,
     tile: &mut SharedMemory<Vector<F, N>>,
+    errors: &mut SharedMemory<Vector<F, N>>,
     weights: &SharedMemory<f32>,
     first: usize,
     step: usize,
     rows: usize,
     vectors: usize,
+    #[comptime] exact: bool,
 ) {
     let across = comptime!(TILE / LANES);
     let pieces = comptime!(TILE * TILE / LANES / (PLANES * PLANE));
@@ -143,6 +155,10 @@ fn load_weighted<F: Float, N: Size>(
         let place = flat % across;
         let weight = select(row < rows && place < vectors, weights[row], 0.0f32);
         let weighted = Vector::<f32, N>::cast_from(loaded[piece]) * Vector::new(weight);
-        tile[row * comptime!(stride(TILE) / LANES) + place] = Vector::cast_from(weighted);
+        let at = row * comptime!(stride(TILE) / LANES) + place;
+        tile[at] = Vector::cast_from(weighted);
+        if comptime!(exact) {
+            errors[at] = rounding_error::<F, N>(weighted);
+        }
     }
 }

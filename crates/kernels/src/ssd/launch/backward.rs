@@ -28,7 +28,7 @@ where
 {
     let dtypes = operands.each_ref().map(|operand| operand.dtype);
     let run = Run::new(operands, reset, p);
-    let states = saved.unwrap_or_else(|| run.states().0);
+    let states = saved.unwrap_or_else(|| run.states(true).0);
     let dy = match gradients.y {
         Some(dy) => operand(dy, run.dtype),
         None => operand(

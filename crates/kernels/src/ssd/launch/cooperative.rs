@@ -46,11 +46,13 @@ impl<R: CubeRuntime> Run<'_, R> {
             && bytes <= hardware.max_shared_memory_size
     }
 
-    /// What each chunk adds to the state after it or, not `leaving`, to the gradient of the one before.
+    /// What each chunk adds to the state after it or, not `leaving`, to the gradient of the one before; `exact`
+    /// multiplies the rounding errors of the weighted factor too.
     pub(super) fn chunk_states_cooperative(
         &self,
         [left, right, states]: [&CubeTensor<R>; 3],
         leaving: bool,
+        exact: bool,
     ) {
         // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
         unsafe {
@@ -66,6 +68,7 @@ impl<R: CubeRuntime> Run<'_, R> {
                 states.clone().into_tensor_arg(),
                 self.sizes(),
                 leaving,
+                exact,
                 self.p.d_state,
                 self.dtype.into(),
             );

@@ -25,7 +25,7 @@ where
     BT: BoolElement,
 {
     let run = Run::new(operands, reset, p);
-    let (states, last_state) = run.states();
+    let (states, last_state) = run.states(save);
     let mut y = run.ungated(&states);
     if p.has_z {
         let out = empty(&y, y.shape(), y.dtype);

@@ -135,10 +135,11 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         Shape::new([p.batch, p.nheads, p.headdim, p.d_state])
     }
 
-    /// States at all boundaries, `[batch, chunks + 1, nheads, headdim, d_state]`, and the last one.
-    pub(super) fn states(&self) -> (CubeTensor<R>, CubeTensor<R>) {
+    /// States at all boundaries, `[batch, chunks + 1, nheads, headdim, d_state]`, and the last one; `exact` if a
+    /// backward pass follows.
+    pub(super) fn states(&self, exact: bool) -> (CubeTensor<R>, CubeTensor<R>) {
         let start = self.p.has_initial_state.then(|| self.initial_state.clone());
-        self.boundaries([self.x.clone(), self.b.clone()], start, false)
+        self.boundaries([self.x.clone(), self.b.clone()], start, false, exact)
     }
 
     /// Gradients of the states at all boundaries, and of the first one.
@@ -147,7 +148,7 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         dy: CubeTensor<R>,
         last: Option<CubeTensor<R>>,
     ) -> (CubeTensor<R>, CubeTensor<R>) {
-        self.boundaries([dy, self.c.clone()], last, true)
+        self.boundaries([dy, self.c.clone()], last, true, true)
     }
 
     fn boundaries(
@@ -155,6 +156,7 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         [left, right]: [CubeTensor<R>; 2],
         start: Option<CubeTensor<R>>,
         reverse: bool,
+        exact: bool,
     ) -> (CubeTensor<R>, CubeTensor<R>) {
         let p = self.p;
         let size = p.nheads * p.headdim * p.d_state;
@@ -162,7 +164,7 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
         let states = empty(&self.x, shape, DType::F32);
         let end = empty(&self.x, self.state_shape(), DType::F32);
         match self.is_cooperative() {
-            true => self.chunk_states_cooperative([&left, &right, &states], !reverse),
+            true => self.chunk_states_cooperative([&left, &right, &states], !reverse, exact),
             false => self.chunk_states([&left, &right, &states], !reverse),
         }
         let wide = vector_size(&states, p.d_state, 4);
