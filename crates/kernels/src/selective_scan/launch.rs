@@ -1,7 +1,7 @@
 //! Launches of the CubeCL kernels.
 
 use super::kernel::{scan_backward, sum_parameters};
-use super::prepared::{Pass, Prepared, config, elementwise};
+use super::prepared::{Prepared, config, elementwise};
 use super::{SelectiveScanProblem, layout, reference};
 use crate::backend::{StateSpaceGradients, StateSpaceOutput};
 use crate::cube::tensor::{empty, operand, rows_operand};
@@ -26,10 +26,10 @@ where
     BT: BoolElement,
 {
     let dtype = operands[0].dtype;
-    let Some(config) = config(&operands[0], reset.is_some(), p, Pass::Forward) else {
+    let Some(config) = config(&operands[0], reset.is_some(), p) else {
         return reference::forward(operands, reset, p);
     };
-    let prepared = Prepared::new(operands, reset, p, config, Pass::Forward);
+    let prepared = Prepared::new(operands, reset, p, config, None);
     let save = save && layout::saves(p, &config, prepared.dtype.size());
     let (y, states) = prepared.scan(save);
     let slots = states.shape()[1];
@@ -62,12 +62,12 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    let pass = Pass::Backward(gradients.y.as_ref().map(|gy| gy.dtype));
-    let Some(config) = config(&operands[0], reset.is_some(), p, pass) else {
+    let Some(config) = config(&operands[0], reset.is_some(), p) else {
         return reference::backward::<CubeBackend<R, F, I, BT>>(operands, reset, gradients, p);
     };
     let kept = operands.clone();
-    let prepared = Prepared::new(operands, reset, p, config, pass);
+    let other = gradients.y.as_ref().map(|gy| gy.dtype);
+    let prepared = Prepared::new(operands, reset, p, config, other);
     let dtype = prepared.dtype;
     let gy = match gradients.y {
         Some(gy) => gy,

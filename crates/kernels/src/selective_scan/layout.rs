@@ -33,6 +33,8 @@ impl Device {
 const TILE: usize = 16;
 /// Channels of a cube.
 const CHANNELS: usize = 16;
+/// Chunks of a sequence, at least: fewer are not worth their first pass.
+const LEAST_CHUNKS: usize = 3;
 /// Tiles of a chunk, at least: less is not worth the chunk's first pass.
 const LEAST_TILES: usize = 4;
 
@@ -43,7 +45,7 @@ pub(super) fn config(
     device: Device,
 ) -> Option<ScanConfig> {
     let group_size = p.d_inner / p.ngroups;
-    let per_lane = per_lane(p, device);
+    let per_lane = per_lane(p);
     let lanes = match (p.d_state.div_ceil(per_lane), device.even) {
         (lanes, true) => lanes.next_power_of_two(),
         (lanes, false) => lanes,
@@ -88,22 +90,14 @@ pub(super) fn config(
     None
 }
 
-/// States of a unit. Few of them are more work in all, but where channels and batch leave a device idle that
-/// costs less than cutting the sequence.
-fn per_lane(p: &SelectiveScanProblem, device: Device) -> usize {
-    let mut per_lane = match p.d_state {
+/// States of a unit. Fewer of them are more work in all, and were slower even where channels and batch alone leave
+/// a device idle.
+fn per_lane(p: &SelectiveScanProblem) -> usize {
+    match p.d_state {
         0..=4 => p.d_state,
         5..=32 => 4,
         _ => 8,
-    };
-    let units = |per_lane| p.d_state.div_ceil(per_lane) * p.d_inner * p.batch;
-    while per_lane.is_multiple_of(2)
-        && 2 * units(per_lane) <= device.units_at_once
-        && p.d_state.div_ceil(per_lane) < CHANNELS
-    {
-        per_lane /= 2;
     }
-    per_lane
 }
 
 /// Cubes side by side for the channels of one sequence.
@@ -127,12 +121,11 @@ pub(super) struct Chunks {
 pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Device) -> Chunks {
     let tiles = p.seq.div_ceil(config.tile);
     let units = cubes(p, config) * p.batch * config.units();
-    let wanted = if 2 * units >= device.units_at_once {
-        1
-    } else {
-        (device.units_at_once / units)
-            .min(tiles / LEAST_TILES)
-            .max(1)
+    let wanted = device.units_at_once / units;
+    // Two do half as much work again, and gain no more.
+    let wanted = match wanted >= LEAST_CHUNKS {
+        true => wanted.min(tiles / LEAST_TILES).max(1),
+        false => 1,
     };
     let per_chunk = tiles.div_ceil(wanted);
     Chunks {

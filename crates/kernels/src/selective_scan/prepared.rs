@@ -12,25 +12,8 @@ use cubecl::prelude::*;
 /// Bindings of the backward pass.
 const BINDINGS: u32 = 16;
 
-/// Which way a scan runs.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Pass {
-    /// Forward.
-    Forward,
-    /// Backward, with the element type of a tensor that joins the operands later.
-    Backward(Option<DType>),
-}
-
-impl Pass {
-    /// Units that one multiprocessor has registers for.
-    fn units_per_processor(self) -> usize {
-        match self {
-            Self::Forward => 768,
-            Self::Backward(_) => 384,
-        }
-    }
-}
-
+/// Units that one multiprocessor holds at once, about: more chunks than that cost little.
+const UNITS_PER_PROCESSOR: usize = 1024;
 /// Multiprocessors of a device that does not say.
 const PROCESSORS: usize = 32;
 
@@ -51,7 +34,7 @@ pub(super) struct Prepared<R: CubeRuntime> {
     problem: SelectiveScanProblem,
 }
 
-fn device<R: CubeRuntime>(client: &ComputeClient<R>, pass: Pass) -> Device {
+fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
     let hardware = &client.properties().hardware;
     let processors = hardware
         .num_streaming_multiprocessors
@@ -61,7 +44,7 @@ fn device<R: CubeRuntime>(client: &ComputeClient<R>, pass: Pass) -> Device {
     Device {
         shared_bytes: hardware.max_shared_memory_size,
         units: hardware.max_units_per_cube as usize,
-        units_at_once: processors * pass.units_per_processor(),
+        units_at_once: processors * UNITS_PER_PROCESSOR,
         unroll: planes,
         even: !planes,
     }
@@ -73,10 +56,9 @@ pub(super) fn config<R: CubeRuntime>(
     u: &CubeTensor<R>,
     has_reset: bool,
     p: &SelectiveScanProblem,
-    pass: Pass,
 ) -> Option<ScanConfig> {
     let enough = u.client.properties().hardware.max_bindings >= BINDINGS;
-    let config = layout::config(p, has_reset, device(&u.client, pass))?;
+    let config = layout::config(p, has_reset, device(&u.client))?;
     enough.then_some(config)
 }
 
@@ -90,20 +72,18 @@ pub(super) fn elementwise<R: CubeRuntime>(
 }
 
 impl<R: CubeRuntime> Prepared<R> {
-    /// Lays the operands out.
+    /// Lays the operands out; `other` is the element type of a tensor that joins them later.
     pub(super) fn new(
         operands: [CubeTensor<R>; 9],
         reset: Option<CubeTensor<R>>,
         p: &SelectiveScanProblem,
         config: ScanConfig,
-        pass: Pass,
+        other: Option<DType>,
     ) -> Self {
         let [u, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
         let mut dtypes = vec![u.dtype, dt.dtype, b.dtype, c.dtype];
         dtypes.extend(p.has_z.then_some(z.dtype));
-        if let Pass::Backward(Some(other)) = pass {
-            dtypes.push(other);
-        }
+        dtypes.extend(other);
         // Of different types none may be rounded to another's.
         let small = matches!(u.dtype, DType::F16 | DType::BF16);
         let same = dtypes.iter().all(|&dtype| dtype == u.dtype);
@@ -148,7 +128,7 @@ impl<R: CubeRuntime> Prepared<R> {
             true => rows(z),
             false => dummy.clone(),
         };
-        let chunks = layout::chunks(p, &config, device(&u.client, pass));
+        let chunks = layout::chunks(p, &config, device(&u.client));
         Self {
             u: rows(u),
             dt: rows(dt),
