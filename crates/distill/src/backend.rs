@@ -60,6 +60,10 @@ pub fn device(wanted: Option<&str>) -> Result<Device, DistillError> {
             wanted: wanted.into(),
             compiled: NAME,
         }),
-        _ => Ok(Device::default()),
+        _ => {
+            #[cfg(any(feature = "cuda", feature = "rocm", feature = "wgpu"))]
+            kernels::keep_compiled_kernels();
+            Ok(Device::default())
+        }
     }
 }

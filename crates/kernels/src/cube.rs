@@ -2,9 +2,12 @@
 //! run them.
 
 pub(crate) mod activation;
+mod compiled;
 mod features;
 pub(crate) mod sum;
 pub(crate) mod tensor;
+
+pub use compiled::keep_compiled_kernels;
 
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};

@@ -84,6 +84,8 @@ pub mod verify;
 
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
+#[cfg(feature = "cube")]
+pub use cube::keep_compiled_kernels;
 pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};
 pub use error::KernelError;
 pub use gated_rms_norm::gated_rms_norm;
