@@ -1,6 +1,9 @@
 //! What a backend has to offer for the operations of this crate.
 
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::cross_entropy_kl::{
+    self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
+};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
@@ -147,6 +150,14 @@ pub trait SsmBackend: Backend {
     /// [`verify`](crate::verify()): output, next states, next inputs of the convolution, next cache.
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`cross_entropy_kl`](crate::cross_entropy_kl()): values and gradient.
+    fn cross_entropy_kl(
+        operands: CrossEntropyKlOperands<Self>,
+        problem: &CrossEntropyKlProblem,
+    ) -> CrossEntropyKlResults<Self> {
+        cross_entropy_kl::reference::forward::<Self>(operands, problem)
     }
 
     /// What the device has that kernels are chosen by: names and values, for people.

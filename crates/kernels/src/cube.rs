@@ -11,6 +11,9 @@ pub use compiled::keep_compiled_kernels;
 
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
+use crate::cross_entropy_kl::{
+    self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
+};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
@@ -123,6 +126,13 @@ where
 
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn cross_entropy_kl(
+        operands: CrossEntropyKlOperands<Self>,
+        problem: &CrossEntropyKlProblem,
+    ) -> CrossEntropyKlResults<Self> {
+        cross_entropy_kl::launch::forward(operands, problem)
     }
 
     fn device_features(device: &Device<Self>) -> Vec<(&'static str, String)> {

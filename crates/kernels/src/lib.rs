@@ -10,6 +10,7 @@
 //! | [`masked_softmax()`] | attention | softmax of scaled scores over the keys that each query sees |
 //! | [`decode_step()`] | both | one token: all of the above that a mixer does between its projections |
 //! | [`verify()`] | both | drafted tokens, after as many of the last ones as were kept |
+//! | [`cross_entropy_kl()`] | training | cross-entropy and forward KL of each row of logits, with their gradient |
 //!
 //! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
 //! differentiable, through the last state too, so that a long sequence can be run in pieces. A
@@ -60,6 +61,7 @@ mod activation;
 mod autodiff;
 mod backend;
 pub mod causal_conv1d;
+pub mod cross_entropy_kl;
 #[cfg(feature = "cube")]
 mod cube;
 pub mod decode_step;
@@ -84,6 +86,7 @@ pub mod verify;
 
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
+pub use cross_entropy_kl::{CrossEntropyKlInputs, CrossEntropyKlOutput, cross_entropy_kl};
 #[cfg(feature = "cube")]
 pub use cube::keep_compiled_kernels;
 pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};

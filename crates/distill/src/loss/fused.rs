@@ -12,15 +12,17 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorPrimitive};
 
+use kernels::{CrossEntropyKlInputs, SsmBackend, cross_entropy_kl};
+
 use super::head::{HeadGradients, blocks};
 use super::targets::{Targets, floats};
 use super::{DistillationLoss, Distribution, HeadRows, divergence};
-use crate::recipe::LossPlan;
+use crate::recipe::{Divergence, LossPlan};
 
 /// The loss of `plan` at the rows of `targets`; `rows_at_a_time` bounds what is in memory and does not change the result.
 ///
 /// Without a teacher the divergence is left out.
-pub fn fused_loss<B: Backend>(
+pub fn fused_loss<B: SsmBackend>(
     student: HeadRows<Autodiff<B>>,
     teacher: Option<&HeadRows<B>>,
     targets: &Targets,
@@ -64,7 +66,7 @@ struct Sums<B: Backend> {
     gradients: [Option<Tensor<B, 2>>; 2],
 }
 
-fn over_blocks<B: Backend>(
+fn over_blocks<B: SsmBackend>(
     student: &HeadRows<B>,
     teacher: Option<&HeadRows<B>>,
     targets: &Targets,
@@ -77,12 +79,20 @@ fn over_blocks<B: Backend>(
     let mut divergence = Tensor::zeros([1], &device);
     let columns = Columns::new(targets, &device);
     for block in blocks(targets.labels.len(), rows_at_a_time) {
-        let teacher = teacher.map(|teacher| teacher.logits(&block));
         let columns = columns.block(&block);
-        let part = of_block(student.logits(&block), teacher, &columns, plan);
+        let part = if has_kernel(teacher.is_some(), plan) {
+            let teacher = teacher.map(|teacher| teacher.products(&block));
+            let student = student.products(&block);
+            by_kernel(student, teacher, columns, plan, gradients.are_wanted())
+        } else {
+            let teacher = teacher.map(|teacher| teacher.logits(&block));
+            of_block(student.logits(&block), teacher, &columns, plan)
+        };
         ce = ce + part.ce;
         divergence = divergence + part.divergence;
-        gradients.add(student, &block, part.gradient);
+        if let Some(gradient) = part.gradient {
+            gradients.add(student, &block, gradient);
+        }
     }
     Sums {
         ce,
@@ -123,8 +133,43 @@ struct BlockLoss<B: Backend> {
     ce: Tensor<B, 1>,
     /// `[1]`.
     divergence: Tensor<B, 1>,
-    /// Of the whole loss with respect to the student's logits, `[block, vocab]`.
-    gradient: Tensor<B, 2>,
+    /// Of the whole loss with respect to the student's logits, `[block, vocab]`, where it was wanted.
+    gradient: Option<Tensor<B, 2>>,
+}
+
+/// Whether the loss is the published one, which is one operation: every other is made of tensor operations.
+fn has_kernel(has_teacher: bool, plan: &LossPlan) -> bool {
+    !has_teacher || (plan.divergence == Divergence::ForwardKl && plan.temperature == 1.0)
+}
+
+fn by_kernel<B: SsmBackend>(
+    student: Tensor<B, 2>,
+    teacher: Option<Tensor<B, 2>>,
+    columns: Columns<B>,
+    plan: &LossPlan,
+    with_gradient: bool,
+) -> BlockLoss<B> {
+    let Columns {
+        labels,
+        ce_weights,
+        kl_weights,
+    } = columns;
+    let scaled = |weights: &Tensor<B, 2>, by| weights.clone().mul_scalar(by).squeeze_dim(1);
+    let inputs = CrossEntropyKlInputs {
+        student,
+        teacher,
+        labels: labels.squeeze_dim(1),
+        ce_weight: scaled(&ce_weights, plan.ce_weight),
+        kl_weight: scaled(&kl_weights, plan.kl_weight),
+    };
+    let output = cross_entropy_kl(inputs, with_gradient)
+        .expect("blocks have rows, and their columns are as long as they are");
+    let sums = (output.values * Tensor::cat(vec![ce_weights, kl_weights], 1)).sum_dim(0);
+    BlockLoss {
+        ce: sums.clone().narrow(1, 0, 1).squeeze_dim(0),
+        divergence: sums.narrow(1, 1, 1).squeeze_dim(0),
+        gradient: output.gradient,
+    }
 }
 
 fn of_block<B: Backend>(
@@ -157,7 +202,7 @@ fn of_block<B: Backend>(
     BlockLoss {
         ce: ce.sum().neg(),
         divergence: sum,
-        gradient: gradient.scatter(1, labels.clone(), ce_scale.neg(), IndexingUpdateOp::Add),
+        gradient: Some(gradient.scatter(1, labels.clone(), ce_scale.neg(), IndexingUpdateOp::Add)),
     }
 }
 

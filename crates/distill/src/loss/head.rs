@@ -21,7 +21,7 @@ const LEAST_ROWS: usize = 128;
 
 /// Hidden states and head; the logits are made block by block and never exist whole.
 ///
-/// Products with the head are computed in its type, logits and gradients are f32.
+/// Products with the head are computed in its type, losses and gradients in f32.
 #[derive(Debug, Clone)]
 pub struct HeadRows<B: Backend> {
     /// After the final norm, `[rows, d_model]`.
@@ -52,11 +52,15 @@ impl<B: Backend> HeadRows<B> {
         hidden.cast(FloatDType::from(self.weight.dtype()))
     }
 
-    /// Logits of some rows, `[block, vocab]`.
-    pub fn logits(&self, block: &Range<usize>) -> Tensor<B, 2> {
+    /// Logits of some rows, `[block, vocab]`, in the type of the head.
+    pub fn products(&self, block: &Range<usize>) -> Tensor<B, 2> {
         self.hidden_block(block)
             .matmul(self.weight.clone().transpose())
-            .cast(FloatDType::F32)
+    }
+
+    /// Logits of some rows, `[block, vocab]`, in f32.
+    pub fn logits(&self, block: &Range<usize>) -> Tensor<B, 2> {
+        self.products(block).cast(FloatDType::F32)
     }
 
     /// Rows of a block.
@@ -119,6 +123,11 @@ impl<B: Backend> HeadGradients<B> {
             hidden: Vec::new(),
             weight: None,
         }
+    }
+
+    /// Whether any is.
+    pub fn are_wanted(&self) -> bool {
+        self.wanted.hidden || self.wanted.weight
     }
 
     /// Adds the block that follows, by the gradient of its logits, `[block, vocab]`.

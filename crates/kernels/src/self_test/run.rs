@@ -4,7 +4,10 @@ use super::compare::{CaseCheck, compare};
 use super::golden::{GoldenCase, GoldenError, Tensors};
 use super::{single_output, state_space};
 use crate::backend::SsmBackend;
-use crate::{causal_conv1d, decode_step, gated_rms_norm, masked_softmax, selective_scan, ssd};
+use crate::{
+    causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, selective_scan,
+    ssd,
+};
 
 /// Runs the cases of all operations on the default device of `B` and hands each to `report` when it
 /// is done.
@@ -29,6 +32,13 @@ pub fn check_cases<B: SsmBackend>(report: &mut dyn FnMut(CaseCheck)) {
             op: "decode_step",
             case: case.label(),
             tensors: case.check::<B>(false),
+        });
+    }
+    for case in cross_entropy_kl::self_test::cases() {
+        report(CaseCheck {
+            op: "cross_entropy_kl",
+            case: case.label(),
+            tensors: case.check::<B>(),
         });
     }
 }
@@ -166,6 +176,9 @@ mod tests {
             let names = ["y", "window", "state"].map(str::to_owned);
             let expected = names.into_iter().zip(case.naive(&case.inputs(7)));
             assert_tells(&case.label(), &expected.collect::<Vec<_>>());
+        }
+        for case in cross_entropy_kl::self_test::cases() {
+            assert_tells(&case.label(), &case.naive(&case.inputs(7)));
         }
     }
 }
