@@ -1,3 +1,9 @@
+//! The mixing kernel on matrix units.
+#![expect(
+    clippy::manual_is_multiple_of,
+    reason = "kernel code, which has no such method"
+)]
+
 use super::cooperative::{
     COLUMNS, LANES, PLANE, Pair, Results, SIDE, Split, add_product, add_split, left_rows,
     load_tile, results, right_columns, right_rows, room, scale_rows, sum_row,
