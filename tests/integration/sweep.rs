@@ -141,6 +141,8 @@ fn alignment_of_the_built_in_teacher_gives_stage_1_a_better_start() {
             "--set",
             &alignment,
             "--set",
+            "student.start=[]",
+            "--set",
             "alignment.batch_size=4",
             "--set",
             "alignment.lr_peak=3e-3",

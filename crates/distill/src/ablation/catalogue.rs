@@ -171,7 +171,7 @@ mod tests {
                 let definition = catalogue.definition(name).unwrap();
                 let plan = Plan::resolve_ablation(&definition, name, &base, 1)
                     .unwrap_or_else(|error| panic!("{name}: {error}"));
-                assert_eq!(plan.ablation.as_ref().unwrap().budget_sequences, 288 * 8);
+                assert_eq!(plan.ablation.as_ref().unwrap().budget_sequences, 288 * 16);
                 check_ratios(&plan, 30).unwrap();
             }
         }
