@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::data::PromptKind;
+use crate::recipe::MixerKind;
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
 #[derive(Debug, Parser)]
@@ -61,6 +62,15 @@ pub enum MixerArg {
     Mamba1,
     /// State-space duality
     Mamba2,
+}
+
+impl From<MixerArg> for MixerKind {
+    fn from(arg: MixerArg) -> Self {
+        match arg {
+            MixerArg::Mamba1 => Self::Mamba1,
+            MixerArg::Mamba2 => Self::Mamba2,
+        }
+    }
 }
 
 /// Where the weights of a new mixer come from.

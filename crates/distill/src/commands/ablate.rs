@@ -5,7 +5,7 @@ use crate::backend::Device;
 use crate::cli::ComparisonArgs;
 use crate::commands::Outcome;
 use crate::error::DistillError;
-use crate::recipe::{AblationBase, DEFAULT_RECIPE_NAME, Plan, default_ablation_recipe};
+use crate::recipe::{self, AblationBase, DEFAULT_RECIPE_NAME, Plan, default_ablation_recipe};
 
 /// Seeds of a new run.
 const SEEDS: u8 = 3;
@@ -56,14 +56,7 @@ fn written_plan(
 ) -> Result<Plan, DistillError> {
     let definition = catalogue.definition(name)?;
     let file = match &args.recipe {
-        Some(path) => {
-            let text = std::fs::read_to_string(path).map_err(|source| DistillError::Io {
-                action: "read",
-                path: path.clone(),
-                source,
-            })?;
-            Some((text, path.display().to_string()))
-        }
+        Some(path) => Some((recipe::read(path)?, path.display().to_string())),
         None => None,
     };
     let base = AblationBase {

@@ -5,7 +5,7 @@ use model::{GqaRepeat, InitFrom, LayerPlan, Layout, MixerKind, SsmConfig};
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
-use crate::cli::{ConvertArgs, GqaRepeatArg, InitArg, LayoutArg, MixerArg};
+use crate::cli::{ConvertArgs, GqaRepeatArg, InitArg, LayoutArg};
 use crate::commands::Outcome;
 use crate::error::DistillError;
 
@@ -27,10 +27,7 @@ pub fn run(args: ConvertArgs, device: &Device) -> anyhow::Result<Outcome> {
         LayoutArg::KeptEnds => Layout::KeptEnds,
     };
     let plan = LayerPlan::for_ratio(teacher.n_layers(), args.attention_ratio, layout)?;
-    let kind = match args.mixer {
-        MixerArg::Mamba1 => MixerKind::Mamba1,
-        MixerArg::Mamba2 => MixerKind::Mamba2,
-    };
+    let kind = MixerKind::from(args.mixer);
     let init = match args.init {
         InitArg::Attention => InitFrom::Attention,
         InitArg::RandomMixer => InitFrom::RandomMixer,

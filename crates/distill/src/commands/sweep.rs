@@ -1,7 +1,7 @@
 //! `sweep`: the whole experiment, or its plan.
 use super::launch::Launch;
 use crate::backend::Device;
-use crate::cli::{MixerArg, SweepArgs};
+use crate::cli::SweepArgs;
 use crate::commands::Outcome;
 use crate::error::DistillError;
 use crate::recipe::{DEFAULT_RECIPE_NAME, MixerKind, Plan, Recipe, default_recipe};
@@ -24,10 +24,7 @@ pub fn run(args: SweepArgs, device: &Device) -> anyhow::Result<Outcome> {
 }
 
 fn written_plan(args: &SweepArgs) -> Result<Plan, DistillError> {
-    let mixer = args.mixer.map(|mixer| match mixer {
-        MixerArg::Mamba1 => MixerKind::Mamba1,
-        MixerArg::Mamba2 => MixerKind::Mamba2,
-    });
+    let mixer = args.mixer.map(MixerKind::from);
     let (mut recipe, name) = match &args.recipe {
         Some(path) => (Recipe::load(path, &args.set)?, path.display().to_string()),
         None => (

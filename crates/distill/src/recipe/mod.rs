@@ -110,12 +110,7 @@ impl Recipe {
     /// # Errors
     /// [`DistillError::Io`] if the file cannot be read, else as [`Recipe::parse`].
     pub fn load(path: &Path, overrides: &[String]) -> Result<Self, DistillError> {
-        let text = std::fs::read_to_string(path).map_err(|source| DistillError::Io {
-            action: "read",
-            path: path.into(),
-            source,
-        })?;
-        Self::parse(&text, &path.display().to_string(), overrides)
+        Self::parse(&read(path)?, &path.display().to_string(), overrides)
     }
 
     /// Parses a recipe and applies `--set` arguments; `name` is what errors call the file.
@@ -126,6 +121,18 @@ impl Recipe {
     pub fn parse(text: &str, name: &str, overrides: &[String]) -> Result<Self, DistillError> {
         parse_table(text, name, overrides)
     }
+}
+
+/// The text of a recipe file.
+///
+/// # Errors
+/// [`DistillError::Io`] if the file cannot be read.
+pub fn read(path: &Path) -> Result<String, DistillError> {
+    std::fs::read_to_string(path).map_err(|source| DistillError::Io {
+        action: "read",
+        path: path.into(),
+        source,
+    })
 }
 
 /// Parses any strict recipe type; shared by sweep and pretraining recipes.

@@ -52,6 +52,15 @@ impl Trainable {
             Self::All => "all",
         }
     }
+
+    /// Whether the tensor of this key (Hugging Face spelling) is one of them.
+    pub fn includes(self, key: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Mixers => key.contains(".mamba."),
+            Self::AllButMixers => !key.contains(".mamba."),
+        }
+    }
 }
 
 /// Declares a stage table: the fields every stage has, then its own. `serde(flatten)` would switch off
@@ -255,5 +264,24 @@ impl StagePlan {
     /// Folder of the stage's checkpoint, relative to the run folder: `checkpoints/chain/12.5-sft`.
     pub fn checkpoint(&self) -> String {
         format!("checkpoints/{}", self.path())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mixers_and_the_rest_share_the_tensors() {
+        for (key, is_mixer) in [
+            ("model.layers.0.mamba.D", true),
+            ("model.layers.0.mlp.up_proj.weight", false),
+            ("model.layers.1.self_attn.q_proj.weight", false),
+            ("model.embed_tokens.weight", false),
+        ] {
+            assert_eq!(Trainable::Mixers.includes(key), is_mixer, "{key}");
+            assert_eq!(Trainable::AllButMixers.includes(key), !is_mixer, "{key}");
+            assert!(Trainable::All.includes(key), "{key}");
+        }
     }
 }

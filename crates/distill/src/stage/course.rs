@@ -10,7 +10,7 @@ use super::steps::order;
 use super::{StageOutcome, StageSummary};
 use crate::checkpoint::{StageProgress, StepCheckpoint, StepCheckpoints, Tensors};
 use crate::data::BatchOrder;
-use crate::recipe::{GuardPlan, StagePlan, Trainable};
+use crate::recipe::{GuardPlan, StagePlan};
 use crate::run::{Event, EventSink};
 use crate::trainer::{MicroStep, Schedule, StepReport, Trainer, TrainerConfig};
 
@@ -37,23 +37,14 @@ pub(super) struct Course<'a, B: SsmBackend> {
     pub summary: StageSummary,
 }
 
-/// Whether a stage may change the tensor of this key (Hugging Face spelling).
-fn is_trainable(trainable: Trainable, key: &str) -> bool {
-    match trainable {
-        Trainable::All => true,
-        Trainable::Mixers => key.contains(".mamba."),
-        Trainable::AllButMixers => !key.contains(".mamba."),
-    }
-}
-
 /// Model and optimiser before the first step.
 fn untrained<B: SsmBackend>(
     stage: &StagePlan,
     student: HybridModel<B>,
     device: &B::Device,
 ) -> (HybridModel<Autodiff<B>>, Trainer<B>) {
-    let model = HybridModel::<Autodiff<B>>::from_inner(student)
-        .freeze(|key| is_trainable(stage.trainable, key));
+    let model =
+        HybridModel::<Autodiff<B>>::from_inner(student).freeze(|key| stage.trainable.includes(key));
     let config = TrainerConfig {
         schedule: Schedule::cosine(stage.lr_peak, stage.warmup_steps, stage.steps),
         betas: stage.betas,
@@ -282,29 +273,6 @@ impl<'a, B: SsmBackend> Course<'a, B> {
         StageOutcome::Finished {
             model: model.valid(),
             summary: self.summary,
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn mixers_and_the_rest_share_the_tensors() {
-        for (key, is_mixer) in [
-            ("model.layers.0.mamba.D", true),
-            ("model.layers.0.mlp.up_proj.weight", false),
-            ("model.layers.1.self_attn.q_proj.weight", false),
-            ("model.embed_tokens.weight", false),
-        ] {
-            assert_eq!(is_trainable(Trainable::Mixers, key), is_mixer, "{key}");
-            assert_eq!(
-                is_trainable(Trainable::AllButMixers, key),
-                !is_mixer,
-                "{key}"
-            );
-            assert!(is_trainable(Trainable::All, key), "{key}");
         }
     }
 }

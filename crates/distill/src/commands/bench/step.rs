@@ -7,16 +7,16 @@ use burn::backend::Autodiff;
 use burn::module::AutodiffModule;
 use burn::tensor::backend::Backend;
 use eval::report::{Cell, Table};
-use model::{HybridConfig, HybridModel, InitFrom, Layout, LlamaConfig, MixerKind, SsmConfig};
+use model::{HybridConfig, HybridModel, InitFrom, Layout, LlamaConfig, SsmConfig};
 use model::{LayerPlan, ModelError};
 
 use crate::backend::{self, Device, InnerBackend};
 use crate::builtin::load_path;
-use crate::cli::{MixerArg, StepArgs};
+use crate::cli::StepArgs;
 use crate::commands::Outcome;
 use crate::data::{Batch, Example, RowLength};
 use crate::loss::{Denominators, DistillationLoss, distillation_loss};
-use crate::recipe::{KlMask, KlReduction, LossPlan, Precision};
+use crate::recipe::{KlMask, KlReduction, LossPlan, Precision, Trainable};
 use crate::trainer::{MicroStep, Schedule, Trainer, TrainerConfig};
 
 /// Rounds that are timed; the median counts.
@@ -142,13 +142,9 @@ fn student(
     args: &StepArgs,
 ) -> Result<HybridModel<Autodiff<InnerBackend>>, ModelError> {
     let layers = LayerPlan::for_ratio(teacher.n_layers(), args.ratio, Layout::Interleaved)?;
-    let mixer = match args.mixer {
-        MixerArg::Mamba1 => MixerKind::Mamba1,
-        MixerArg::Mamba2 => MixerKind::Mamba2,
-    };
-    let ssm = SsmConfig::published(mixer, &teacher.config().llama);
+    let ssm = SsmConfig::published(args.mixer.into(), &teacher.config().llama);
     let student = teacher.convert(&ssm, &layers, InitFrom::Attention, 0)?;
-    Ok(HybridModel::from_inner(student).freeze(|key| key.contains(".mamba.")))
+    Ok(HybridModel::from_inner(student).freeze(|key| Trainable::Mixers.includes(key)))
 }
 
 /// Tokens without meaning, the same on every run, all of them targets.
