@@ -23,6 +23,16 @@ fn trainable(predicate: impl Fn(&str) -> bool) -> TrainModel {
     TrainModel::from_inner(student()).freeze(predicate)
 }
 
+/// Cross-entropy on `batch`.
+fn micro_step(model: &TrainModel, batch: &Batch, over: Denominators) -> MicroStep<Flex> {
+    let plan = LossPlan::CROSS_ENTROPY;
+    let parts = distillation_loss(model, None, batch, &plan, over, &Default::default());
+    MicroStep {
+        loss: parts.loss,
+        metrics: parts.ce,
+    }
+}
+
 /// One step on examples dealt into `micro_batches`.
 fn step(
     trainer: &mut Trainer<Flex>,
@@ -35,20 +45,7 @@ fn step(
         .map(|rows| Batch::new(rows, RowLength::UpTo(16)))
         .collect();
     let over = Denominators::of(&batches);
-    let forward = |model: &TrainModel, index: usize| {
-        let parts = distillation_loss(
-            model,
-            None,
-            &batches[index],
-            &LossPlan::CROSS_ENTROPY,
-            over,
-            &Default::default(),
-        );
-        MicroStep {
-            loss: parts.loss,
-            metrics: parts.ce,
-        }
-    };
+    let forward = |model: &TrainModel, index: usize| micro_step(model, &batches[index], over);
     trainer.step(model, micro_batches, forward)
 }
 
@@ -161,20 +158,8 @@ fn the_unread_step_equals_the_read_one() {
     let mut trainer = Trainer::new(config, &model, &Default::default());
     let batch = Batch::new(&examples(4), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
-    let (unread, numbers) = trainer.step_unread(model, 1, |model, _| {
-        let parts = distillation_loss(
-            model,
-            None,
-            &batch,
-            &LossPlan::CROSS_ENTROPY,
-            over,
-            &Default::default(),
-        );
-        MicroStep {
-            loss: parts.loss,
-            metrics: parts.ce,
-        }
-    });
+    let (unread, numbers) =
+        trainer.step_unread(model, 1, |model, _| micro_step(model, &batch, over));
     let numbers: Vec<f64> = numbers.into_data().iter::<f64>().collect();
     assert!((numbers[0].sqrt() - report.grad_norm).abs() < 1e-5);
     assert!((numbers[1] - report.loss).abs() < 1e-6);
@@ -215,17 +200,10 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone() {
     let batch = Batch::new(&examples(2), RowLength::UpTo(16));
     let over = Denominators::of([&batch]);
     let broken = |model: &TrainModel, _: usize| {
-        let parts = distillation_loss(
-            model,
-            None,
-            &batch,
-            &LossPlan::CROSS_ENTROPY,
-            over,
-            &Default::default(),
-        );
+        let parts = micro_step(model, &batch, over);
         MicroStep {
             loss: parts.loss.mul_scalar(f32::NAN),
-            metrics: parts.ce,
+            ..parts
         }
     };
     let (next, report) = trainer.step(model, 1, broken);
