@@ -80,13 +80,16 @@ fn over_blocks<B: SsmBackend>(
     let columns = Columns::new(targets, &device);
     for block in blocks(targets.labels.len(), rows_at_a_time) {
         let columns = columns.block(&block);
-        let part = if has_kernel(teacher.is_some(), plan) {
-            let teacher = teacher.map(|teacher| teacher.products(&block));
-            let student = student.products(&block);
-            by_kernel(student, teacher, columns, plan, gradients.are_wanted())
-        } else {
-            let teacher = teacher.map(|teacher| teacher.logits(&block));
-            of_block(student.logits(&block), teacher, &columns, plan)
+        let part = match teacher {
+            Some(teacher) if !has_kernel(plan) => {
+                let (student, teacher) = (student.logits(&block), teacher.logits(&block));
+                of_block(student, teacher, &columns, plan)
+            }
+            _ => {
+                let teacher = teacher.map(|teacher| teacher.products(&block));
+                let student = student.products(&block);
+                by_kernel(student, teacher, columns, plan, gradients.are_wanted())
+            }
         };
         ce = ce + part.ce;
         divergence = divergence + part.divergence;
@@ -137,9 +140,10 @@ struct BlockLoss<B: Backend> {
     gradient: Option<Tensor<B, 2>>,
 }
 
-/// Whether the loss is the published one, which is one operation: every other is made of tensor operations.
-fn has_kernel(has_teacher: bool, plan: &LossPlan) -> bool {
-    !has_teacher || (plan.divergence == Divergence::ForwardKl && plan.temperature == 1.0)
+/// Whether the divergence is the published one, which is one operation with the cross-entropy, as that is without a
+/// teacher: every other is made of tensor operations.
+fn has_kernel(plan: &LossPlan) -> bool {
+    plan.divergence == Divergence::ForwardKl && plan.temperature == 1.0
 }
 
 fn by_kernel<B: SsmBackend>(
@@ -174,11 +178,13 @@ fn by_kernel<B: SsmBackend>(
 
 fn of_block<B: Backend>(
     student: Tensor<B, 2>,
-    teacher: Option<Tensor<B, 2>>,
+    teacher: Tensor<B, 2>,
     columns: &Columns<B>,
     plan: &LossPlan,
 ) -> BlockLoss<B> {
+    let temperature = plan.temperature;
     let student = Distribution::new(student);
+    let teacher = Distribution::at_temperature(teacher, temperature);
     let Columns {
         labels,
         ce_weights,
@@ -186,22 +192,14 @@ fn of_block<B: Backend>(
     } = columns;
     let ce = student.label_log_probs(labels.clone()) * ce_weights.clone();
     let ce_scale = ce_weights.clone().mul_scalar(plan.ce_weight);
-    let mut gradient = student.probs() * ce_scale.clone();
-    let mut sum = Tensor::zeros([1], &gradient.device());
-    if let Some(teacher) = teacher {
-        let temperature = plan.temperature;
-        let teacher = Distribution::at_temperature(teacher, temperature);
-        let parts = divergence(plan.divergence, &teacher, &student.tempered(temperature));
-        // T^2 keeps the size of the gradient (Hinton et al., arXiv 1503.02531); the logits are divided by T.
-        sum = (parts.value * kl_weights.clone())
-            .sum()
-            .mul_scalar(temperature * temperature);
-        let scale = kl_weights.clone().mul_scalar(plan.kl_weight * temperature);
-        gradient = gradient + parts.gradient * scale;
-    }
+    let parts = divergence(plan.divergence, &teacher, &student.tempered(temperature));
+    // T^2 keeps the size of the gradient (Hinton et al., arXiv 1503.02531); the logits are divided by T.
+    let sum = (parts.value * kl_weights.clone()).sum();
+    let kl_scale = kl_weights.clone().mul_scalar(plan.kl_weight * temperature);
+    let gradient = student.probs() * ce_scale.clone() + parts.gradient * kl_scale;
     BlockLoss {
         ce: ce.sum().neg(),
-        divergence: sum,
+        divergence: sum.mul_scalar(temperature * temperature),
         gradient: Some(gradient.scatter(1, labels.clone(), ce_scale.neg(), IndexingUpdateOp::Add)),
     }
 }

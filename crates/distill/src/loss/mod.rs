@@ -4,7 +4,6 @@
 //! Logits are made from hidden states a block of rows at a time ([`HeadRows`]).
 
 pub mod distillation;
-pub mod distribution;
 pub mod divergence;
 pub mod dpo;
 pub mod fused;
@@ -14,8 +13,9 @@ pub mod rows;
 pub mod targets;
 pub mod top_k;
 
+pub use kernels::cross_entropy_kl::Distribution;
+
 pub use distillation::{DistillationLoss, distillation_loss};
-pub use distribution::Distribution;
 pub use divergence::{DivergenceParts, divergence};
 pub use dpo::{DpoLoss, PairValues, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
 pub use fused::fused_loss;

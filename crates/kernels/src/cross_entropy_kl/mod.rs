@@ -12,6 +12,7 @@
 //! so that a caller who sums weighted rows has the gradient of the sum at once. Everything is
 //! computed in f32, whatever the type of the logits. The operation is not on a tape.
 
+mod distribution;
 #[cfg(feature = "cube")]
 mod kernel;
 #[cfg(feature = "cube")]
@@ -22,6 +23,7 @@ pub(crate) mod self_test;
 #[cfg(all(test, feature = "flex"))]
 mod tests;
 
+pub use distribution::Distribution;
 pub use problem::CrossEntropyKlProblem;
 
 use crate::backend::SsmBackend;

@@ -126,7 +126,7 @@ fn the_one_operation_equals_the_tensor_operations() {
     let plan = plan(Divergence::ForwardKl, 1.0);
     let columns = Columns::<Flex>::new(&targets(), &Default::default());
     let logits = |seed| rows::<Flex>(ROWS, VOCAB, seed, 2.0).logits(&(0..ROWS));
-    let expected = of_block(logits(1), Some(logits(2)), &columns, &plan);
+    let expected = of_block(logits(1), logits(2), &columns, &plan);
     let got = by_kernel(logits(1), Some(logits(2)), columns, &plan, true);
     let near = |got: Vec<f64>, expected: Vec<f64>| worst_error(&got, &expected, 0.1) < 1e-6;
     assert!(near(numbers(got.ce), numbers(expected.ce)));
