@@ -1,6 +1,6 @@
 //! One cube for a row: sums in one pass over the logits, the gradient in a second.
 
-use crate::cube::sum::across;
+use crate::cube::sum::{across, largest_of};
 use cubecl::prelude::*;
 
 /// Below every logit, and finite so that differences with it are no NaN.
@@ -65,17 +65,6 @@ fn merge(partials: &mut Partials, #[comptime] layout: Layout) {
     }
 }
 
-/// The largest element of a vector and of `least`.
-#[cube]
-fn largest<N: Size>(vector: Vector<f32, N>, least: f32) -> f32 {
-    let mut top = f32::new(LOWEST);
-    #[unroll]
-    for lane in 0..N::value() {
-        top = max(top, vector[lane]);
-    }
-    max(top, least)
-}
-
 /// Values and gradient of the row at `CUBE_POS`; `vectors` are those of a row.
 #[cube(launch_unchecked)]
 pub(super) fn cross_entropy_kl_rows<F: Float, T: Float, I: Int, N: Size>(
@@ -106,13 +95,13 @@ pub(super) fn cross_entropy_kl_rows<F: Float, T: Float, I: Int, N: Size>(
     for index in 0..mine {
         let at = first + unit + index * units;
         let s = Vector::<f32, N>::cast_from(student[at]);
-        let top = largest::<N>(s, student_max);
+        let top = max(largest_of::<N>(s), student_max);
         let shares = (s - Vector::new(top)).exp();
         student_sum = student_sum * (student_max - top).exp() + across::<N>(shares);
         student_max = top;
         if comptime!(layout.has_teacher) {
             let t = Vector::<f32, N>::cast_from(teacher[at]);
-            let top = largest::<N>(t, teacher_max);
+            let top = max(largest_of::<N>(t), teacher_max);
             let shares = (t - Vector::new(top)).exp();
             let scale = (teacher_max - top).exp();
             teacher_sum = teacher_sum * scale + across::<N>(shares);

@@ -22,6 +22,17 @@ pub(crate) fn across<N: Size>(vector: Vector<f32, N>) -> f32 {
     sum
 }
 
+/// Largest of a vector's elements.
+#[cube]
+pub(crate) fn largest_of<N: Size>(vector: Vector<f32, N>) -> f32 {
+    let mut largest = vector[0];
+    #[unroll]
+    for lane in 1..N::value() {
+        largest = max(largest, vector[lane]);
+    }
+    largest
+}
+
 /// Sums `count` values `stride` apart, the work shared by the units of a cube column. Every unit of
 /// the cube has to call it; units with `UNIT_POS_Y` 0 get the sum.
 #[cube]

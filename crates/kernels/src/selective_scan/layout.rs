@@ -12,17 +12,16 @@ pub(super) struct Device {
     pub units: usize,
     /// Units at once, about.
     pub units_at_once: usize,
-    /// Whether steps are to be unrolled.
-    pub unroll: bool,
-    /// Whether cubes must be of a power of two units. After a loop with barriers llvmpipe (Mesa 22.3) loses
-    /// what the units of an incomplete last vector of eight write, seen with cubes of 10, 12, 20 and 60.
-    pub even: bool,
+    /// Whether it is a CPU: steps are not unrolled there, and cubes are of a power of two units. After a loop with
+    /// barriers llvmpipe (Mesa 22.3) loses what the units of an incomplete last vector of eight write, seen with cubes
+    /// of 10, 12, 20 and 60.
+    pub is_cpu: bool,
 }
 
 impl Device {
     /// The most of up to `count` things side by side.
     fn at_most(&self, count: usize) -> usize {
-        match self.even {
+        match self.is_cpu {
             true if count > 0 => 1 << count.ilog2(),
             _ => count,
         }
@@ -46,7 +45,7 @@ pub(super) fn config(
 ) -> Option<ScanConfig> {
     let group_size = p.d_inner / p.ngroups;
     let per_lane = per_lane(p);
-    let lanes = match (p.d_state.div_ceil(per_lane), device.even) {
+    let lanes = match (p.d_state.div_ceil(per_lane), device.is_cpu) {
         (lanes, true) => lanes.next_power_of_two(),
         (lanes, false) => lanes,
     };
@@ -74,7 +73,7 @@ pub(super) fn config(
                 state_vector: vector(per_lane, p.d_state),
                 tile,
                 sub_tile,
-                unroll: device.unroll,
+                unroll: !device.is_cpu,
                 has_z: p.has_z,
                 has_reset,
                 has_initial_state: p.has_initial_state,

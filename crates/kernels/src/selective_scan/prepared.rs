@@ -39,14 +39,12 @@ fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
     let processors = hardware
         .num_streaming_multiprocessors
         .map_or(PROCESSORS, |count| count as usize);
-    // CPUs have no planes.
-    let planes = !client.properties().features.plane.is_empty();
     Device {
         shared_bytes: hardware.max_shared_memory_size,
         units: hardware.max_units_per_cube as usize,
         units_at_once: processors * UNITS_PER_PROCESSOR,
-        unroll: planes,
-        even: !planes,
+        // CPUs have no planes.
+        is_cpu: client.properties().features.plane.is_empty(),
     }
 }
 

@@ -1,7 +1,5 @@
-use super::{
-    Layout, find_row, largest_of, largest_of_sharers, mask, share, sum_sharers, write_zeros,
-};
-use crate::cube::sum::across;
+use super::{Layout, find_row, largest_of_sharers, mask, share, sum_sharers, write_zeros};
+use crate::cube::sum::{across, largest_of};
 use cubecl::prelude::*;
 
 /// Score of a hidden key: as good as minus infinity.

@@ -141,14 +141,3 @@ fn largest_of_sharers(value: f32, #[comptime] layout: Layout) -> f32 {
     }
     largest
 }
-
-/// Largest of a vector's elements.
-#[cube]
-fn largest_of<N: Size>(vector: Vector<f32, N>) -> f32 {
-    let mut largest = vector[0];
-    #[unroll]
-    for lane in 1..N::value() {
-        largest = max(largest, vector[lane]);
-    }
-    largest
-}
