@@ -34,10 +34,12 @@ fn a_sweep_trains_on_packed_rows_of_a_prepared_folder() {
     prepare.extend(["--preferences", "pairs.jsonl"]);
     let (code, _, stderr) = place.run(&prepare);
     assert_eq!(code, Some(0), "{stderr}");
-    // Twelve chats and both sides of six pairs.
+    // Twelve chats and both sides of six pairs, which ask what chats ask.
     assert!(
         stderr.starts_with("24 documents, ")
-            && stderr.ends_with("in `prepared`; left out: 0 bad, 0 repeated\n"),
+            && stderr.contains(
+                "in `prepared`; left out: 0 bad, 0 repeated\n6 rows have the prompt of another"
+            ),
         "{stderr}"
     );
     recipe(&place);

@@ -81,7 +81,11 @@ fn run_prepare(args: PrepareDataArgs, device: &Device) -> anyhow::Result<Outcome
     reason = "a summary for the person who ran the command"
 )]
 fn say(args: &PrepareDataArgs, prepared: &Prepared) {
-    let Prepared { manifest, bad_rows } = prepared;
+    let Prepared {
+        manifest,
+        bad_rows,
+        repeats,
+    } = prepared;
     for bad in bad_rows.iter().take(NAMED) {
         eprintln!("left out: {bad}");
     }
@@ -90,10 +94,16 @@ fn say(args: &PrepareDataArgs, prepared: &Prepared) {
     }
     let documents: usize = manifest.shards.iter().map(|shard| shard.documents).sum();
     let tokens: usize = manifest.shards.iter().map(|shard| shard.tokens).sum();
-    let repeated: usize = manifest.inputs.iter().map(|input| input.repeated).sum();
     eprintln!(
-        "{documents} documents, {tokens} tokens in `{}`; left out: {} bad, {repeated} repeated",
+        "{documents} documents, {tokens} tokens in `{}`; left out: {} bad, {} repeated",
         args.out.display(),
-        bad_rows.len()
+        bad_rows.len(),
+        repeats.rows
     );
+    if repeats.prompts > 0 {
+        eprintln!(
+            "{} rows have the prompt of another row; a run keeps them on one side of its split",
+            repeats.prompts
+        );
+    }
 }

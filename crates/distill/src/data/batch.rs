@@ -7,32 +7,7 @@ use model::{Documents, HybridModel};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
-/// One tokenised training sequence.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct Example {
-    /// Token ids.
-    pub ids: Vec<u32>,
-    /// One flag a token: whether the model is trained to produce it.
-    pub targets: Vec<bool>,
-}
-
-impl Example {
-    /// Cuts to at most `seq_len` tokens; `None` when fewer than two tokens or no target remains.
-    pub fn truncated(mut self, seq_len: usize) -> Option<Self> {
-        self.ids.truncate(seq_len);
-        self.targets.truncate(seq_len);
-        (self.ids.len() >= 2 && self.targets.iter().skip(1).any(|target| *target)).then_some(self)
-    }
-
-    /// Tokens scored: targets with a token before them.
-    pub fn target_count(&self) -> usize {
-        self.targets
-            .iter()
-            .skip(1)
-            .filter(|target| **target)
-            .count()
-    }
-}
+use super::Example;
 
 /// Rows of equal length, padded on the right, on the host.
 ///
@@ -346,17 +321,6 @@ mod tests {
             "padding is a document"
         );
         assert_eq!(leaking.documents, None);
-    }
-
-    #[test]
-    fn an_example_without_a_target_is_dropped() {
-        assert_eq!(example(5).truncated(2), None);
-        assert_eq!(
-            example(5)
-                .truncated(4)
-                .map(|example| example.target_count()),
-            Some(2)
-        );
     }
 
     #[test]

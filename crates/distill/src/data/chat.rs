@@ -9,6 +9,7 @@ use model::{ChatTemplate, Message, ModelError, Role, Tokenizer};
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::repeats::{Identity, Key, key_of_turns};
 use super::{Example, ReplyRecord, records};
 
 /// A conversation that ends with an assistant turn.
@@ -90,8 +91,7 @@ impl Record {
 
 impl Chat {
     /// Reads a file of conversations: JSON array or lines of `{messages}`, `{conversations}`, `{prompt, reply}` or
-    /// `{instruction, input, output}`. Conversations with a prompt seen before are dropped; turns after the last
-    /// assistant turn too.
+    /// `{instruction, input, output}`. Turns after the last assistant turn are dropped, and conversations without a prompt.
     ///
     /// # Errors
     /// When the file cannot be read or a record has another shape.
@@ -102,7 +102,7 @@ impl Chat {
             id: index.to_string(),
             messages,
         });
-        Ok(distinct(chats))
+        Ok(asking(chats))
     }
 
     /// The conversation of one record, in a shape that [`read`](Self::read) takes; its id is `row`.
@@ -134,7 +134,7 @@ impl Chat {
                 Message::assistant(record.reply),
             ],
         });
-        distinct(chats)
+        asking(chats)
     }
 
     /// A synthetic task with its right answer.
@@ -152,6 +152,19 @@ impl Chat {
     /// Turns before the last.
     pub fn prompt(&self) -> &[Message] {
         self.messages.split_last().map_or(&[], |(_, prompt)| prompt)
+    }
+
+    /// What makes it the same as another.
+    pub(crate) fn identity(&self) -> Identity {
+        Identity {
+            id: self.id.clone(),
+            prompt: self.prompt_key(),
+            whole: key_of_turns(&self.messages),
+        }
+    }
+
+    fn prompt_key(&self) -> Key {
+        key_of_turns(self.prompt())
     }
 
     /// Tokens of the whole conversation; every assistant turn is a target.
@@ -197,19 +210,16 @@ fn closed_turns(record: Value) -> anyhow::Result<Vec<Message>> {
     Ok(messages)
 }
 
-/// Chats with a prompt, each prompt once.
-pub(super) fn distinct(chats: impl IntoIterator<Item = Chat>) -> Vec<Chat> {
+/// Chats with a prompt.
+fn asking(chats: impl Iterator<Item = Chat>) -> Vec<Chat> {
+    chats.filter(|chat| !chat.prompt().is_empty()).collect()
+}
+
+/// The first chat of each prompt.
+pub(super) fn each_prompt_once(chats: &[Chat]) -> Vec<Chat> {
     let mut seen = HashSet::new();
-    let key = |chat: &Chat| -> Vec<(&'static str, String)> {
-        chat.prompt()
-            .iter()
-            .map(|m| (m.role.name(), m.content.clone()))
-            .collect()
-    };
-    chats
-        .into_iter()
-        .filter(|chat| !chat.prompt().is_empty() && seen.insert(key(chat)))
-        .collect()
+    let is_first = |chat: &&Chat| seen.insert(chat.prompt_key());
+    chats.iter().filter(is_first).cloned().collect()
 }
 
 #[cfg(test)]
@@ -242,14 +252,19 @@ mod tests {
     }
 
     #[test]
-    fn a_repeated_prompt_and_an_open_question_are_dropped() {
+    fn an_open_question_is_dropped_and_a_prompt_is_answered_once() {
         let chats = read(
             "{\"prompt\":\"a\",\"reply\":\"b\"}\n{\"prompt\":\"a\",\"reply\":\"c\"}\n\
              {\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}",
         )
         .expect("reads");
-        assert_eq!(chats.len(), 1);
-        assert_eq!(chats[0].messages[1].content, "b");
+        assert_eq!(chats.len(), 2);
+        let [first, second] = [chats[0].identity(), chats[1].identity()];
+        assert_eq!(first.prompt, second.prompt);
+        assert_ne!(first.whole, second.whole);
+        let once = each_prompt_once(&chats);
+        assert_eq!(once.len(), 1);
+        assert_eq!(once[0].messages[1].content, "b");
     }
 
     #[test]

@@ -7,8 +7,10 @@ use eval::synthetic::{SyntheticTask, TaskKind, TaskMix, tasks};
 use kernels::SsmBackend;
 use model::{ChatTemplate, HybridModel, Tokenizer};
 
+use super::chat::each_prompt_once;
 use super::prepared::{self, Kind};
 use super::pseudo_labels::{PseudoLabelPlan, pseudo_labels};
+use super::repeats::{Identity, Key, Repeats, Sides};
 use super::{Chat, Example, Preference, PreferenceExample, builtin, split, text};
 use crate::recipe::{DataSource, Plan, StageKind};
 use crate::run::{Event, EventSink, StopFlag};
@@ -43,6 +45,7 @@ struct Sources {
     text: Vec<Example>,
     held_out_text: Vec<Example>,
     prepared_pairs: Vec<PreferenceExample>,
+    repeats: Repeats,
 }
 
 /// Reads the data of `plan`, lets the teacher answer the prompts (cached under `run_dir`) and tokenises everything.
@@ -70,6 +73,11 @@ pub fn build<B: SsmBackend>(
             preferences,
         } => file_sources(plan, tokenizer, chat, text, preferences)?,
     };
+    if sources.repeats != Repeats::default() {
+        events.emit(Event::Note {
+            text: format!("rows of the data: {}", sources.repeats),
+        });
+    }
     let seq_len = plan.data.seq_len;
     let encode = |chats: &[Chat]| -> anyhow::Result<Vec<Example>> {
         let mut examples = Vec::with_capacity(chats.len());
@@ -99,8 +107,9 @@ pub fn build<B: SsmBackend>(
     if plan.data.pseudo_labels == 0 {
         data.distillation = encode(&sources.prompts)?;
     } else {
-        let prompts = &sources.prompts[..plan.data.pseudo_labels.min(sources.prompts.len())];
-        match answer(prompts, "training", plan.seed)? {
+        let mut prompts = each_prompt_once(&sources.prompts);
+        prompts.truncate(plan.data.pseudo_labels);
+        match answer(&prompts, "training", plan.seed)? {
             Some(examples) => data.distillation = examples,
             None => return Ok(None),
         }
@@ -111,8 +120,9 @@ pub fn build<B: SsmBackend>(
     for pair in &sources.pairs {
         data.dpo.extend(pair.encode(tokenizer, &template, seq_len)?);
     }
-    let held_out = &sources.held_out[..plan.eval.perplexity_sequences.min(sources.held_out.len())];
-    match answer(held_out, "held-out", EVAL_SEED)? {
+    let mut held_out = each_prompt_once(&sources.held_out);
+    held_out.truncate(plan.eval.perplexity_sequences);
+    match answer(&held_out, "held-out", EVAL_SEED)? {
         Some(examples) => data.eval_perplexity = examples,
         None => return Ok(None),
     }
@@ -138,12 +148,15 @@ fn demand(plan: &Plan, wants: impl Fn(StageKind) -> bool) -> usize {
 /// Built-in chats and as many synthetic tasks, no more than the stages take.
 fn builtin_sources(plan: &Plan) -> anyhow::Result<Sources> {
     let chats = Chat::from_replies(builtin::replies()?);
-    let (mut train, held_out) = split(chats, plan.data.eval_share, |chat| chat.id.clone());
+    let mut sides = Sides::default();
+    let (mut train, held_out) = sides.split(chats, plan.data.eval_share, Chat::identity);
     let mix = TaskMix::default();
     let half = demand(plan, |kind| kind != StageKind::Dpo)
         .max(plan.data.pseudo_labels)
         .div_ceil(2)
         .max(1);
+    let mut prompts = each_prompt_once(&train);
+    prompts.truncate(half);
     train.truncate(half);
     let asked: Vec<_> = tasks(plan.seed, half, &mix)
         .iter()
@@ -159,10 +172,11 @@ fn builtin_sources(plan: &Plan) -> anyhow::Result<Sources> {
         &mix,
     );
     Ok(Sources {
-        prompts: alternate(train.clone(), asked),
+        prompts: alternate(prompts, asked),
         sft: alternate(train, shown),
         pairs: compared.iter().map(Preference::from_task).collect(),
         held_out,
+        repeats: sides.repeats(),
         ..Sources::default()
     })
 }
@@ -176,8 +190,9 @@ fn file_sources(
 ) -> anyhow::Result<Sources> {
     let mut sources = Sources::default();
     let share = plan.data.eval_share;
+    let mut sides = Sides::default();
     for path in chat {
-        let (train, held_out) = split(Chat::read(path)?, share, |chat| chat.id.clone());
+        let (train, held_out) = sides.split(Chat::read(path)?, share, Chat::identity);
         sources.sft.extend(train);
         sources.held_out.extend(held_out);
     }
@@ -187,9 +202,11 @@ fn file_sources(
         sources.hold_out(windows, share);
     }
     for path in preferences {
-        let (train, _) = split(Preference::read(path)?, share, Preference::id);
+        let pairs = Preference::read(path)?;
+        let (train, _) = sides.split(pairs, share, Preference::identity);
         sources.pairs.extend(train);
     }
+    sources.repeats = sides.repeats();
     Ok(sources)
 }
 
@@ -197,10 +214,15 @@ fn file_sources(
 fn prepared_sources(plan: &Plan, tokenizer: &Tokenizer, folder: &Path) -> anyhow::Result<Sources> {
     let mut sources = Sources::default();
     let seq_len = plan.data.seq_len;
-    let mut chats: Vec<Example> = Vec::new();
+    let mut chats: Vec<(Key, Key, Example)> = Vec::new();
+    let mut prepared_pairs: Vec<(Key, PreferenceExample)> = Vec::new();
     for (kind, documents) in prepared::read(folder, tokenizer)? {
         match kind {
-            Kind::Chat => chats.extend(documents),
+            Kind::Chat => chats.extend(documents.into_iter().filter_map(|document| {
+                let (prompt, whole) = document.keys();
+                let document = document.truncated(seq_len)?;
+                Some((prompt, whole, document))
+            })),
             Kind::Text => {
                 for document in documents {
                     sources.hold_out(text::cut(&document.ids, seq_len), plan.data.eval_share);
@@ -214,16 +236,31 @@ fn prepared_sources(plan: &Plan, tokenizer: &Tokenizer, folder: &Path) -> anyhow
                 };
                 let pairs = documents.chunks_exact(2).filter_map(|pair| {
                     let (chosen, rejected) = (cut(&pair[0])?, cut(&pair[1])?);
-                    Some(PreferenceExample { chosen, rejected })
+                    let (prompt, _) = pair[0].keys();
+                    Some((prompt, PreferenceExample { chosen, rejected }))
                 });
-                sources.prepared_pairs.extend(pairs);
+                prepared_pairs.extend(pairs);
             }
         }
     }
-    let chats = chats
-        .into_iter()
-        .filter_map(|document| document.truncated(seq_len));
-    sources.hold_out(chats.collect(), plan.data.eval_share);
+    let mut sides = Sides::default();
+    let numbered = chats.into_iter().enumerate().collect();
+    let (train, held_out) = sides.split(numbered, plan.data.eval_share, |(index, chat)| {
+        let (prompt, whole, _) = chat;
+        Identity {
+            id: index.to_string(),
+            prompt: *prompt,
+            whole: *whole,
+        }
+    });
+    let strip = |(_, (.., document)): (usize, (Key, Key, Example))| document;
+    sources.text.extend(train.into_iter().map(strip));
+    sources
+        .held_out_text
+        .extend(held_out.into_iter().map(strip));
+    let trained = |(prompt, pair)| (!sides.is_held_out(&prompt)).then_some(pair);
+    sources.prepared_pairs = prepared_pairs.into_iter().filter_map(trained).collect();
+    sources.repeats = sides.repeats();
     Ok(sources)
 }
 
@@ -290,35 +327,4 @@ fn check(plan: &Plan, data: &Datasets) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lists_are_taken_in_turn() {
-        let chats = |names: &[&str]| -> Vec<Chat> {
-            names
-                .iter()
-                .map(|name| Chat {
-                    id: (*name).into(),
-                    messages: Vec::new(),
-                })
-                .collect()
-        };
-        let all = alternate(chats(&["a", "b", "c"]), chats(&["1"]));
-        assert_eq!(
-            all.iter().map(|chat| chat.id.as_str()).collect::<String>(),
-            "a1bc"
-        );
-    }
-
-    #[test]
-    fn eval_tasks_are_the_same_each_time_and_of_all_kinds() {
-        let tasks = eval_tasks(5);
-        assert_eq!(tasks, eval_tasks(5));
-        assert!(
-            TaskKind::ALL
-                .iter()
-                .all(|kind| tasks.iter().filter(|t| t.kind == *kind).count() == 5)
-        );
-    }
-}
+mod tests;

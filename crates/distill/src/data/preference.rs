@@ -1,6 +1,5 @@
 //! Pairs of a preferred and a rejected reply to one prompt.
 
-use std::collections::HashSet;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -10,6 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::chat::Turn;
+use super::repeats::{Identity, key_of_turns};
 use super::{Example, records};
 
 /// Two replies to the same conversation.
@@ -53,15 +53,15 @@ enum Record {
 
 impl Preference {
     /// Reads a file of pairs: JSON array or lines of `{conversations, chosen, rejected}` with turns, of
-    /// `{chosen, rejected}` with whole conversations, or of `{prompt, chosen, rejected}` with text. Repeated records and
-    /// equal replies are dropped.
+    /// `{chosen, rejected}` with whole conversations, or of `{prompt, chosen, rejected}` with text. Pairs of equal replies
+    /// are dropped.
     ///
     /// # Errors
     /// When the file cannot be read or a record has another shape.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
         let mut pairs = records::read(path, Self::from_value)?;
         pairs.retain(|pair| pair.chosen != pair.rejected);
-        Ok(distinct(pairs))
+        Ok(pairs)
     }
 
     /// The pair of one record, in a shape that [`read`](Self::read) takes.
@@ -131,13 +131,14 @@ impl Preference {
         }
     }
 
-    /// Identity for the split.
-    pub fn id(&self) -> String {
-        self.prompt
-            .iter()
-            .map(|message| message.content.as_str())
-            .collect::<Vec<_>>()
-            .join("\n")
+    /// What makes it the same as another.
+    pub(crate) fn identity(&self) -> Identity {
+        let texts = self.prompt.iter().map(|message| message.content.as_str());
+        Identity {
+            id: texts.collect::<Vec<_>>().join("\n"),
+            prompt: key_of_turns(&self.prompt),
+            whole: key_of_turns(self.prompt.iter().chain([&self.chosen, &self.rejected])),
+        }
     }
 
     /// Tokens of both conversations, cut to `seq_len`; `None` when a reply does not survive the cut.
@@ -180,25 +181,12 @@ impl Preference {
     }
 }
 
-/// Each pair once.
-pub(super) fn distinct(pairs: Vec<Preference>) -> Vec<Preference> {
-    let mut seen = HashSet::new();
-    let turn = |message: &Message| (message.role.name(), message.content.clone());
-    let key = |pair: &Preference| {
-        let replies = [&pair.chosen, &pair.rejected];
-        let turns = pair.prompt.iter().chain(replies).map(turn);
-        turns.collect::<Vec<_>>()
-    };
-    let is_new = |pair: &Preference| seen.insert(key(pair));
-    pairs.into_iter().filter(is_new).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_shape_is_read_and_equal_replies_dropped() {
+    fn each_shape_gives_the_same_pair_and_equal_replies_are_dropped() {
         let dir = tempfile::tempdir().expect("a temporary folder");
         let path = dir.path().join("pairs.jsonl");
         let text = r#"{"conversations":[{"from":"human","value":"q"}],"chosen":{"from":"gpt","value":"a"},"rejected":{"from":"gpt","value":"b"}}
@@ -208,7 +196,8 @@ mod tests {
 "#;
         std::fs::write(&path, text).expect("writes");
         let pairs = Preference::read(&path).expect("reads");
-        assert_eq!(pairs.len(), 1);
+        assert_eq!(pairs.len(), 3);
+        assert!(pairs.iter().all(|pair| *pair == pairs[0]));
         assert_eq!(pairs[0].chosen, Message::assistant("a"));
     }
 

@@ -21,7 +21,8 @@ use pace::Pace;
 pub use feed::{Feed, FeedSource};
 pub use recipe::{ModelTable, PretrainData, PretrainRecipe, TrainingTable};
 
-use crate::data::{Batch, Chat, Example, ReplyRecord, RowLength, split};
+use crate::data::repeats::Sides;
+use crate::data::{Batch, Chat, Example, ReplyRecord, RowLength};
 use crate::loss::{Denominators, distillation_loss};
 use crate::recipe::LossPlan;
 use crate::run::StopFlag;
@@ -109,7 +110,8 @@ pub fn pretrain<B: SsmBackend>(
         !chats.is_empty(),
         "the data files hold no prompt with a reply"
     );
-    let (train, held_out) = split(chats, recipe.data.held_out_share, |chat| chat.id.clone());
+    let share = recipe.data.held_out_share;
+    let (train, held_out) = Sides::default().split(chats, share, Chat::identity);
     let tokenizer = train_tokenizer(recipe, &train)?;
     let template = ChatTemplate::chat_ml();
     let encode = |chats: &[Chat]| encode(chats, &tokenizer, &template, recipe.data.seq_len);

@@ -9,7 +9,8 @@ use sha2::{Digest, Sha256};
 use super::manifest::{FILE, Input, Kind, Manifest, ShardEntry, VERSION, fingerprint};
 use super::{shard, tokenizer_sha256};
 use crate::checkpoint::{hex, write_atomically};
-use crate::data::{Chat, Example, Preference, chat, jsonl, preference, records};
+use crate::data::repeats::{Identity, Repeats, Seen};
+use crate::data::{Chat, Example, Preference, jsonl, records};
 use crate::error::DistillError;
 
 /// A shard is closed when it holds this many tokens: 64 MiB of ids.
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub manifest: Manifest,
     /// Rows left out, as `FILE: row N: reason`.
     pub bad_rows: Vec<String>,
+    /// Rows that were there before.
+    pub repeats: Repeats,
 }
 
 /// A row that is not valid.
@@ -46,6 +49,7 @@ struct Rows {
     chats: Vec<Chat>,
     texts: Vec<String>,
     pairs: Vec<Preference>,
+    seen: Seen,
     inputs: Vec<Input>,
     bad: Vec<BadRow>,
 }
@@ -132,7 +136,11 @@ pub fn prepare(
         .iter()
         .map(|bad| format!("{}: row {}: {}", bad.path.display(), bad.row, bad.reason))
         .collect();
-    Ok(Prepared { manifest, bad_rows })
+    Ok(Prepared {
+        manifest,
+        bad_rows,
+        repeats: rows.seen.repeats,
+    })
 }
 
 impl Rows {
@@ -155,14 +163,15 @@ impl Rows {
             ChatTemplate::Jinja(_) => template.encode_chat(tokenizer, messages, false).map(drop),
             _ => Ok(()),
         };
-        let (rows, repeated) = match source.kind {
+        let repeated_before = self.seen.repeats.rows;
+        let rows = match source.kind {
             Kind::Text => {
                 let text = jsonl::read_text(path)?;
                 match text.trim().is_empty() {
                     true => self.note(path, 1, "there is no text".into()),
                     false => self.texts.push(text),
                 }
-                (1, 0)
+                1
             }
             Kind::Chat => {
                 let (rows, valid) = self.valid(path, |row, record| {
@@ -170,10 +179,9 @@ impl Rows {
                     is_written(&chat.messages)?;
                     Ok(chat)
                 })?;
-                let before = self.chats.len() + valid.len();
-                self.chats.extend(valid);
-                self.chats = chat::distinct(std::mem::take(&mut self.chats));
-                (rows, before - self.chats.len())
+                let new = self.new_ones(valid, Chat::identity);
+                self.chats.extend(new);
+                rows
             }
             Kind::Preferences => {
                 let (rows, valid) = self.valid(path, |_, record| {
@@ -183,10 +191,9 @@ impl Rows {
                     }
                     Ok(pair)
                 })?;
-                let before = self.pairs.len() + valid.len();
-                self.pairs.extend(valid);
-                self.pairs = preference::distinct(std::mem::take(&mut self.pairs));
-                (rows, before - self.pairs.len())
+                let new = self.new_ones(valid, Preference::identity);
+                self.pairs.extend(new);
+                rows
             }
         };
         self.inputs.push(Input {
@@ -195,7 +202,7 @@ impl Rows {
             sha256: hex(&Sha256::digest(&bytes)),
             rows,
             bad: self.bad.len() - bad_before,
-            repeated,
+            repeated: self.seen.repeats.rows - repeated_before,
         });
         Ok(())
     }
@@ -216,6 +223,15 @@ impl Rows {
             }
         }
         Ok((count, valid))
+    }
+
+    /// Rows that were not there before.
+    fn new_ones<T>(&mut self, mut rows: Vec<T>, identity: impl Fn(&T) -> Identity) -> Vec<T> {
+        rows.retain(|row| {
+            let Identity { prompt, whole, .. } = identity(row);
+            self.seen.insert(prompt, whole)
+        });
+        rows
     }
 
     fn note(&mut self, path: &Path, row: usize, reason: String) {

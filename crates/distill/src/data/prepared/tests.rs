@@ -131,6 +131,7 @@ fn documents_come_back_with_their_replies_as_targets() {
             format!("Hello.{end}See you.{end}"),
             format!("Two.{end}"),
             format!("Four.{end}"),
+            format!("Five.{end}"),
             format!("3{end}"),
             format!("Python.{end}"),
         ]
@@ -139,7 +140,7 @@ fn documents_come_back_with_their_replies_as_targets() {
     let pairs = ["Good.", "Bad.", "Yes.", "No.", "Right.", "Wrong."];
     assert_eq!(all[2], pairs.map(|reply| format!("{reply}{end}")));
     assert_eq!(
-        chat_tokenizer().decode(&shards[0].1[3].ids),
+        chat_tokenizer().decode(&shards[0].1[4].ids),
         format!("<|im_start|>user\nAdd\n\n1 2{end}\n<|im_start|>assistant\n3{end}\n")
     );
     let counts: Vec<_> = prepared
@@ -148,7 +149,8 @@ fn documents_come_back_with_their_replies_as_targets() {
         .iter()
         .map(|input| (input.rows, input.bad, input.repeated))
         .collect();
-    assert_eq!(counts, [(4, 0, 1), (2, 0, 0), (3, 0, 0), (1, 0, 0)]);
+    assert_eq!(counts, [(5, 0, 1), (2, 0, 0), (3, 0, 0), (1, 0, 0)]);
+    assert_eq!((prepared.repeats.rows, prepared.repeats.prompts), (1, 1));
 }
 
 #[test]
