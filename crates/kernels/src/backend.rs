@@ -10,7 +10,7 @@ use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{Device, backend::Backend, ops::FloatTensor};
+use burn::tensor::{DType, Device, Shape, backend::Backend, ops::FloatTensor};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -50,6 +50,18 @@ pub trait SsmBackend: Backend {
         selective_scan::reference::forward::<Self>(operands, reset, problem)
     }
 
+    /// Shape of what [`selective_scan_forward`](Self::selective_scan_forward) saves in f32 if asked to, or
+    /// `None` if that is nothing: for a backend that names results before it computes them. `dtypes` are those of
+    /// the operands.
+    fn selective_scan_saved(
+        _device: &Device<Self>,
+        _dtypes: [DType; 9],
+        _has_reset: bool,
+        _problem: &SelectiveScanProblem,
+    ) -> Option<Shape> {
+        None
+    }
+
     /// Gradients of the selective scan with respect to its operands, in their order; for an absent
     /// operand the placeholder comes back.
     fn selective_scan_backward(
@@ -70,6 +82,11 @@ pub trait SsmBackend: Backend {
         _save: bool,
     ) -> StateSpaceOutput<Self> {
         ssd::reference::forward::<Self>(operands, reset, problem)
+    }
+
+    /// Shape of what [`ssd_forward`](Self::ssd_forward) saves, as in the selective scan; `dtype` is that of x.
+    fn ssd_saved(_dtype: DType, _problem: &SsdProblem) -> Option<Shape> {
+        None
     }
 
     /// Gradients of [`ssd`](crate::ssd()) with respect to its operands, as in the selective scan.

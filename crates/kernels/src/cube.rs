@@ -20,7 +20,7 @@ use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{Device, ops::FloatTensor};
+use burn::tensor::{DType, Device, Shape, ops::FloatTensor};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
@@ -37,6 +37,15 @@ where
         save: bool,
     ) -> StateSpaceOutput<Self> {
         selective_scan::launch::forward(operands, reset, problem, save)
+    }
+
+    fn selective_scan_saved(
+        device: &Device<Self>,
+        dtypes: [DType; 9],
+        has_reset: bool,
+        problem: &SelectiveScanProblem,
+    ) -> Option<Shape> {
+        selective_scan::launch::saved::<R>(device, dtypes, has_reset, problem)
     }
 
     fn selective_scan_backward(
@@ -56,6 +65,10 @@ where
         save: bool,
     ) -> StateSpaceOutput<Self> {
         ssd::launch::forward(operands, reset, problem, save)
+    }
+
+    fn ssd_saved(dtype: DType, problem: &SsdProblem) -> Option<Shape> {
+        ssd::launch::saved(problem, dtype)
     }
 
     fn ssd_backward(

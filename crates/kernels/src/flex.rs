@@ -9,7 +9,7 @@ use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{DType, Shape};
+use burn::tensor::{DType, Device, Shape};
 use burn_flex::{Flex, FlexTensor};
 
 /// Host views of the nine operands of a state-space operation, and of the reset.
@@ -122,6 +122,15 @@ impl SsmBackend for Flex {
         inputs.output(y, last_state, state_shape, saved)
     }
 
+    fn selective_scan_saved(
+        _device: &Device<Self>,
+        _dtypes: [DType; 9],
+        _has_reset: bool,
+        problem: &SelectiveScanProblem,
+    ) -> Option<Shape> {
+        Some(Shape::new([selective_scan::host::saved_length(problem)]))
+    }
+
     fn selective_scan_backward(
         operands: SelectiveScanOperands<Self>,
         reset: Option<FlexTensor>,
@@ -173,6 +182,10 @@ impl SsmBackend for Flex {
         ssd::host::forward(&inputs.ssd(), p, &mut y, &mut last_state, &mut saved);
         let state_shape = Shape::new([p.batch, p.nheads, p.headdim, p.d_state]);
         inputs.output(y, last_state, state_shape, saved)
+    }
+
+    fn ssd_saved(_dtype: DType, problem: &SsdProblem) -> Option<Shape> {
+        Some(Shape::new([ssd::host::saved_length(problem)]))
     }
 
     fn ssd_backward(

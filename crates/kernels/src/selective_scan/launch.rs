@@ -1,7 +1,7 @@
 //! Launches of the CubeCL kernels.
 
 use super::kernel::{scan_backward, sum_parameters};
-use super::prepared::{Prepared, config, elementwise};
+use super::prepared::{Prepared, common_dtype, config, elementwise, states_shape};
 use super::{SelectiveScanProblem, layout, reference};
 use crate::backend::{StateSpaceGradients, StateSpaceOutput};
 use crate::cube::tensor::{empty, operand, rows_operand};
@@ -11,6 +11,18 @@ use burn_cubecl::ops::reshape;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
 };
+
+/// Shape of the states that the forward pass saves if asked to, or `None` if it saves none.
+pub(crate) fn saved<R: CubeRuntime>(
+    device: &R::Device,
+    dtypes: [DType; 9],
+    has_reset: bool,
+    p: &SelectiveScanProblem,
+) -> Option<Shape> {
+    let config = config(&R::client(device), has_reset, p)?;
+    let saves = layout::saves(p, &config, common_dtype(dtypes, p, None).size());
+    saves.then(|| states_shape(p, layout::tiles(p, &config)))
+}
 
 /// Forward of [`selective_scan`](super::selective_scan()).
 pub(crate) fn forward<R, F, I, BT>(
@@ -26,7 +38,7 @@ where
     BT: BoolElement,
 {
     let dtype = operands[0].dtype;
-    let Some(config) = config(&operands[0], reset.is_some(), p) else {
+    let Some(config) = config(&operands[0].client, reset.is_some(), p) else {
         return reference::forward(operands, reset, p);
     };
     let prepared = Prepared::new(operands, reset, p, config, None);
@@ -62,7 +74,7 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    let Some(config) = config(&operands[0], reset.is_some(), p) else {
+    let Some(config) = config(&operands[0].client, reset.is_some(), p) else {
         return reference::backward::<CubeBackend<R, F, I, BT>>(operands, reset, gradients, p);
     };
     let kept = operands.clone();

@@ -116,9 +116,14 @@ pub(super) struct Chunks {
     pub count: usize,
 }
 
+/// Tiles of a sequence.
+pub(super) fn tiles(p: &SelectiveScanProblem, config: &ScanConfig) -> usize {
+    p.seq.div_ceil(config.tile)
+}
+
 /// Cuts sequences if channels and batch alone leave the device idle.
 pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Device) -> Chunks {
-    let tiles = p.seq.div_ceil(config.tile);
+    let tiles = tiles(p, config);
     let units = cubes(p, config) * p.batch * config.units();
     let wanted = device.units_at_once / units;
     // Two do half as much work again, and gain no more.
@@ -137,6 +142,5 @@ pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Devi
 /// Whether the states after all tiles (the last is an output anyway) fit into twice the bytes of `u`;
 /// else the backward pass finds them again.
 pub(super) fn saves(p: &SelectiveScanProblem, config: &ScanConfig, element_bytes: usize) -> bool {
-    let tiles = p.seq.div_ceil(config.tile);
-    (tiles - 1) * p.d_state * size_of::<f32>() <= 2 * p.seq * element_bytes
+    (tiles(p, config) - 1) * p.d_state * size_of::<f32>() <= 2 * p.seq * element_bytes
 }

@@ -51,13 +51,37 @@ fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
 /// What to compile, or `None` if the device cannot run it: too little shared memory (a `d_state` of
 /// many hundreds) or too few bindings.
 pub(super) fn config<R: CubeRuntime>(
-    u: &CubeTensor<R>,
+    client: &ComputeClient<R>,
     has_reset: bool,
     p: &SelectiveScanProblem,
 ) -> Option<ScanConfig> {
-    let enough = u.client.properties().hardware.max_bindings >= BINDINGS;
-    let config = layout::config(p, has_reset, device(&u.client))?;
+    let enough = client.properties().hardware.max_bindings >= BINDINGS;
+    let config = layout::config(p, has_reset, device(client))?;
     enough.then_some(config)
+}
+
+/// Element type that the kernels run in, given those of the operands and of a tensor that joins them later. Of
+/// different types none may be rounded to another's.
+pub(super) fn common_dtype(
+    dtypes: [DType; 9],
+    p: &SelectiveScanProblem,
+    other: Option<DType>,
+) -> DType {
+    let [u, dt, _, b, c, _, z, ..] = dtypes;
+    let mut others = [dt, b, c]
+        .into_iter()
+        .chain(p.has_z.then_some(z))
+        .chain(other);
+    let small = matches!(u, DType::F16 | DType::BF16);
+    match small && others.all(|dtype| dtype == u) {
+        true => u,
+        false => DType::F32,
+    }
+}
+
+/// Shape of the states after tiles, the last `slots` of them or all.
+pub(super) fn states_shape(p: &SelectiveScanProblem, slots: usize) -> Shape {
+    Shape::new([p.batch, slots, p.d_inner, p.d_state])
 }
 
 /// A unit for each of `length` elements.
@@ -78,14 +102,8 @@ impl<R: CubeRuntime> Prepared<R> {
         config: ScanConfig,
         other: Option<DType>,
     ) -> Self {
+        let dtype = common_dtype(operands.each_ref().map(|operand| operand.dtype), p, other);
         let [u, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
-        let mut dtypes = vec![u.dtype, dt.dtype, b.dtype, c.dtype];
-        dtypes.extend(p.has_z.then_some(z.dtype));
-        dtypes.extend(other);
-        // Of different types none may be rounded to another's.
-        let small = matches!(u.dtype, DType::F16 | DType::BF16);
-        let same = dtypes.iter().all(|&dtype| dtype == u.dtype);
-        let dtype = if small && same { u.dtype } else { DType::F32 };
         let dummy = empty(&u, [16], DType::F32);
         let optional = |has: bool, tensor: CubeTensor<R>, dtype: DType| match has {
             true => operand(tensor, dtype),
@@ -167,7 +185,7 @@ impl<R: CubeRuntime> Prepared<R> {
             ..self.config
         };
         let slots = if save { chunks.tiles } else { 1 };
-        let states = self.new_f32([p.batch, slots, p.d_inner, p.d_state]);
+        let states = self.new_f32(states_shape(p, slots));
         let y = empty(&self.u, self.u.shape(), self.dtype);
         let mut links = self.dummy.clone();
         if chunks.count > 1 {

@@ -1,12 +1,12 @@
 use super::self_test::{self, cases, plain, problem};
 use super::{SelectiveScanInputs, SelectiveScanProblem, reference, selective_scan};
-use crate::backend::{StateSpaceGradients, StateSpaceOutput};
+use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
 use crate::testing::laws::{check_packed, check_split};
 use crate::testing::state_space::{Case, PATHS, Path, Reference, assert_outcomes_close};
 use crate::testing::subject::Subject;
 use crate::testing::{Seeded, assert_tensors_close, golden};
-use burn::tensor::{DType, Tensor, backend::Backend, ops::FloatTensor};
+use burn::tensor::{DType, Tensor, TensorMetadata, backend::Backend, ops::FloatTensor};
 
 impl Reference for SelectiveScanProblem {
     fn with(&self, batch: usize, seq: usize, has_initial_state: bool) -> Self {
@@ -81,6 +81,22 @@ fn long_sequences_agree_with_the_reference() {
         let case = Case::seeded(plain(problem), 10);
         let expected = case.run(Path::Reference);
         assert_outcomes_close("plain", &case.run(Path::Public), &expected);
+    }
+}
+
+#[test]
+fn saved_states_have_the_shape_that_is_named_beforehand() {
+    for case in cases() {
+        let (operands, reset) = (
+            case.primitives::<Subject>(),
+            case.reset_primitive::<Subject>(),
+        );
+        let dtypes = operands.each_ref().map(|operand| operand.dtype());
+        let (device, has_reset) = (Default::default(), reset.is_some());
+        let named = Subject::selective_scan_saved(&device, dtypes, has_reset, &case.problem);
+        let saved = Subject::selective_scan_forward(operands, reset, &case.problem, true).saved;
+        let saved = saved.map(|saved| saved.shape());
+        assert_eq!(saved, named, "{:?}", case.problem);
     }
 }
 

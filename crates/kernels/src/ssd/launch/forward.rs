@@ -1,6 +1,6 @@
 use super::super::SsdProblem;
 use super::super::kernel::{UNITS, ssd_gate};
-use super::run::Run;
+use super::run::{Run, saved};
 use crate::backend::StateSpaceOutput;
 use crate::cube::tensor::{empty, vector_size};
 use burn::tensor::TensorMetadata;
@@ -49,12 +49,10 @@ where
 
         y = out;
     }
-    let bytes = |tensor: &CubeTensor<R>| tensor.shape().num_elements() * tensor.dtype.size();
-    let small = (run.chunks * p.headdim * p.d_state * states.dtype.size()) * p.batch * p.nheads
-        <= 2 * bytes(&run.x);
+    let save = save && saved(p, run.dtype).is_some();
     StateSpaceOutput {
         y,
         last_state,
-        saved: (save && small).then_some(states),
+        saved: save.then_some(states),
     }
 }

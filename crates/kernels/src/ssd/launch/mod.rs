@@ -7,3 +7,4 @@ mod run;
 
 pub(crate) use backward::backward;
 pub(crate) use forward::forward;
+pub(crate) use run::saved;

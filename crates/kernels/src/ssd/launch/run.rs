@@ -17,6 +17,23 @@ pub(super) fn chunk_size(p: &SsdProblem) -> usize {
     wanted.min(p.seq.next_power_of_two().max(TILE))
 }
 
+/// Chunks of a sequence.
+fn chunks(p: &SsdProblem) -> usize {
+    p.seq.div_ceil(chunk_size(p))
+}
+
+/// Shape of the states at all chunk boundaries, `[batch, chunks + 1, nheads, headdim, d_state]`.
+fn boundaries_shape(p: &SsdProblem) -> Shape {
+    Shape::new([p.batch, chunks(p) + 1, p.nheads, p.headdim, p.d_state])
+}
+
+/// Shape of the states that the forward pass saves if asked to: those at chunk boundaries, or `None` if they take
+/// more than twice the bytes of x (the last one is an output anyway).
+pub(crate) fn saved(p: &SsdProblem, x: DType) -> Option<Shape> {
+    let small = chunks(p) * p.d_state * DType::F32.size() <= 2 * p.seq * x.size();
+    small.then(|| boundaries_shape(p))
+}
+
 /// A call: operands on the device, contiguous, and its scratch tensor.
 pub(super) struct Run<'a, R: CubeRuntime> {
     pub(super) p: &'a SsdProblem,
@@ -60,7 +77,7 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
             dtype,
             scratch: empty(&x, Shape::new([length]), DType::F32),
             chunk,
-            chunks: p.seq.div_ceil(chunk),
+            chunks: chunks(p),
             x_tiles,
             b_tiles,
             vector: vector_size(&x, p.headdim, 4).min(vector_size(&x, p.d_state, 4)),
@@ -160,8 +177,7 @@ impl<'a, R: CubeRuntime> Run<'a, R> {
     ) -> (CubeTensor<R>, CubeTensor<R>) {
         let p = self.p;
         let size = p.nheads * p.headdim * p.d_state;
-        let shape = [p.batch, self.chunks + 1, p.nheads, p.headdim, p.d_state];
-        let states = empty(&self.x, shape, DType::F32);
+        let states = empty(&self.x, boundaries_shape(p), DType::F32);
         let end = empty(&self.x, self.state_shape(), DType::F32);
         match self.is_cooperative() {
             true => self.chunk_states_cooperative([&left, &right, &states], !reverse, exact),

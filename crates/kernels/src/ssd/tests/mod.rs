@@ -2,13 +2,13 @@ mod half_precision;
 
 use super::self_test::{self, cases, plain, problem};
 use super::{SsdInputs, SsdOptions, SsdProblem, reference, ssd};
-use crate::backend::{StateSpaceGradients, StateSpaceOutput};
+use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
 use crate::testing::golden;
 use crate::testing::laws::{check_packed, check_split};
 use crate::testing::state_space::{Case, PATHS, Path, Reference, assert_outcomes_close};
 use crate::testing::subject::Subject;
-use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
+use burn::tensor::{Tensor, TensorMetadata, backend::Backend, ops::FloatTensor};
 
 impl Reference for SsdProblem {
     fn with(&self, batch: usize, seq: usize, has_initial_state: bool) -> Self {
@@ -99,6 +99,20 @@ fn chunk_size_does_not_change_the_result() {
             let name = format!("{path:?} chunks of {chunk_size}");
             assert_outcomes_close(&name, &run(chunk_size), &expected);
         }
+    }
+}
+
+#[test]
+fn saved_states_have_the_shape_that_is_named_beforehand() {
+    for case in cases() {
+        let (operands, reset) = (
+            case.primitives::<Subject>(),
+            case.reset_primitive::<Subject>(),
+        );
+        let named = Subject::ssd_saved(operands[0].dtype(), &case.problem);
+        let saved = Subject::ssd_forward(operands, reset, &case.problem, true).saved;
+        let saved = saved.map(|saved| saved.shape());
+        assert_eq!(saved, named, "{:?}", case.problem);
     }
 }
 
