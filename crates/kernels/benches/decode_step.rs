@@ -11,9 +11,9 @@ use kernels::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decod
 use std::time::Instant;
 
 #[cfg(feature = "cuda")]
-type Subject = burn_cubecl::CubeBackend<cubecl::cuda::CudaRuntime, f32, i32, u8>;
+type Subject = burn::backend::Cuda;
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
-type Subject = burn_cubecl::CubeBackend<cubecl::wgpu::WgpuRuntime, f32, i32, u32>;
+type Subject = burn::backend::Wgpu;
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 type Subject = burn_flex::Flex;
 

@@ -10,7 +10,7 @@ use kernels::speed::{Heads, Measurement, causal_conv1d, gated_rms_norm, ssd};
 #[cfg(feature = "cuda")]
 type Subject = burn::backend::Cuda;
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
-type Subject = burn_cubecl::CubeBackend<cubecl::wgpu::WgpuRuntime, f32, i32, u32>;
+type Subject = burn::backend::Wgpu;
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 type Subject = burn_flex::Flex;
 

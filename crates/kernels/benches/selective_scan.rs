@@ -11,7 +11,7 @@ use kernels::speed::{self, Channels, Measurement};
 #[cfg(feature = "cuda")]
 type Subject = burn::backend::Cuda;
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
-type Subject = burn_cubecl::CubeBackend<cubecl::wgpu::WgpuRuntime, f32, i32, u32>;
+type Subject = burn::backend::Wgpu;
 #[cfg(not(any(feature = "cuda", feature = "wgpu")))]
 type Subject = burn_flex::Flex;
 

@@ -18,8 +18,8 @@
 //!
 //! Any backend that implements [`SsmBackend`] runs the operations. Its default methods are the
 //! references, forward and backward in plain tensor operations, and serve GPUs; the CPU backend
-//! replaces them by host loops; `Autodiff` puts either on burn's tape. Backward passes keep states
-//! at chunk boundaries only, or none, and recompute the rest.
+//! replaces them by host loops; `Fusion` puts a GPU's in its queue; `Autodiff` puts any on burn's
+//! tape. Backward passes keep states at chunk boundaries only, or none, and recompute the rest.
 //!
 //! ```
 //! # #[cfg(feature = "flex")] {
@@ -68,6 +68,8 @@ pub mod decode_step;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
+#[cfg(feature = "fusion")]
+mod fusion;
 pub mod gated_rms_norm;
 #[cfg(feature = "flex")]
 mod host;
