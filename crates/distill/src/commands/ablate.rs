@@ -1,5 +1,4 @@
 //! `ablate` and `reproduce`: a built-in comparison, or its plan.
-use super::launch::Launch;
 use crate::ablation::Catalogue;
 use crate::backend::Device;
 use crate::cli::ComparisonArgs;
@@ -21,23 +20,18 @@ pub fn run(
     args: ComparisonArgs,
     device: &Device,
 ) -> anyhow::Result<Outcome> {
-    let launch = Launch {
-        out: args.out.clone(),
-        resume: args.resume.clone(),
-        arms: args.arms.clone(),
-        dry_run: args.dry_run,
-        no_tui: args.no_tui,
-    };
-    let is_bare = args.recipe.is_none() && args.set.is_empty() && args.seeds.is_none();
+    let is_bare = args.recipe.is_none() && args.run.set.is_empty() && args.seeds.is_none();
     let command = format!("{} {name}", catalogue.verb);
-    let plan = launch.plan(is_bare, || written_plan(catalogue, name, &command, &args))?;
+    let plan = args
+        .run
+        .plan(is_bare, || written_plan(catalogue, name, &command, &args))?;
     let found = plan
         .ablation
         .as_ref()
         .map(|ablation| ablation.command.as_str());
     if found != Some(command.as_str()) {
         return Err(DistillError::PlanDiffers {
-            path: args.resume.unwrap_or_default(),
+            path: args.run.resume.unwrap_or_default(),
             difference: format!(
                 "it is a run of `{}`, not of `{command}`",
                 found.unwrap_or("sweep")
@@ -45,7 +39,7 @@ pub fn run(
         }
         .into());
     }
-    launch.run(plan, device)
+    args.run.launch(plan, device)
 }
 
 fn written_plan(
@@ -65,7 +59,7 @@ fn written_plan(
             .map_or(default_ablation_recipe(), |(text, _)| text),
         name: file.as_ref().map_or(DEFAULT_RECIPE_NAME, |(_, name)| name),
         is_built_in: file.is_none(),
-        overrides: &args.set,
+        overrides: &args.run.set,
     };
     let seeds = usize::from(args.seeds.unwrap_or(SEEDS));
     Plan::resolve_ablation(&definition, command, &base, seeds)

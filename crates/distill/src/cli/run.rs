@@ -1,0 +1,124 @@
+//! Verbs that run something by a recipe, or show a run.
+use std::path::PathBuf;
+
+use clap::Args;
+use clap::builder::PossibleValuesParser;
+
+use super::MixerArg;
+use crate::ablation::{ABLATIONS, REPRODUCTIONS};
+
+/// Arguments of `sweep`.
+#[derive(Debug, Args)]
+pub struct SweepArgs {
+    /// Recipe to run [default: the tiny one built in]
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Mixer of the student, over the recipe's
+    #[arg(long, value_name = "MIXER")]
+    pub mixer: Option<MixerArg>,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of every verb that runs a plan.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Folder for the new run [default: runs/NAME-N]
+    #[arg(long, value_name = "DIR", conflicts_with = "resume")]
+    pub out: Option<PathBuf>,
+    /// Continue the run in this folder
+    #[arg(long, value_name = "RUN")]
+    pub resume: Option<PathBuf>,
+    /// Run only this arm, such as `25`, `chain` or `control-random-mixer/0`, or `attention-seed-42/50` of a comparison; may be
+    /// repeated
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
+    /// Change one value of the recipe, such as `distillation.steps=10`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Print what would be run, with sizes and estimates, and stop
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// Arguments of `ablate`.
+#[derive(Debug, Args)]
+pub struct AblateArgs {
+    /// Which ablation
+    #[arg(value_name = "NAME", value_parser = PossibleValuesParser::new(ABLATIONS.names()))]
+    pub name: String,
+    /// What to run
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+}
+
+/// Arguments of `reproduce`.
+#[derive(Debug, Args)]
+pub struct ReproduceArgs {
+    /// Which table
+    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names()))]
+    pub name: String,
+    /// What to run
+    #[command(flatten)]
+    pub comparison: ComparisonArgs,
+}
+
+/// Arguments that `ablate` and `reproduce` share.
+#[derive(Debug, Args)]
+pub struct ComparisonArgs {
+    /// Recipe that the arms change [default: the tiny one built in]; its `distillation` is the budget of each student
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Seeds to run each arm with, from the recipe's upwards [default: 3]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub seeds: Option<u8>,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Follow the process that was started with these arms
+    #[arg(long = "arm", value_name = "NAME")]
+    pub arms: Vec<String>,
+    /// Plain lines instead of the dashboard
+    #[arg(long)]
+    pub no_tui: bool,
+}
+
+/// Arguments of `report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Run folder
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Rows as JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `pretrain`.
+#[derive(Debug, Args)]
+pub struct PretrainArgs {
+    /// Pretraining recipe
+    #[arg(long, value_name = "FILE")]
+    pub recipe: PathBuf,
+    /// Files of `generate-data` to train on
+    #[arg(long, value_name = "FILE", num_args = 1.., required = true)]
+    pub data: Vec<PathBuf>,
+    /// Folder for the trained model
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+    /// Change one value of the recipe, such as `training.steps=10`
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
