@@ -37,6 +37,9 @@ pub struct RunArgs {
     /// Change one value of the recipe, such as `distillation.steps=10`
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub set: Vec<String>,
+    /// Go on with half the micro-batch and twice the accumulation where a device has no memory for a stage
+    #[arg(long)]
+    pub auto_batch: bool,
     /// Print what would be run, with sizes and estimates, and stop
     #[arg(long)]
     pub dry_run: bool,

@@ -12,7 +12,7 @@ use crate::data::{self, Datasets};
 use crate::error::DistillError;
 use crate::recipe::Plan;
 use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
-use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, Teacher};
+use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, SweepSetup, Teacher};
 
 impl RunArgs {
     /// Runs, resumes or describes a plan.
@@ -54,6 +54,7 @@ impl RunArgs {
             device,
             stop: &stop,
             is_resumed,
+            auto_batch: self.auto_batch,
         };
         let outcome = dashboard::run_shown(Display::choose(self.no_tui), &stop, |watcher| {
             let log = EventLog::open(folder.path(), selection.names())?;
@@ -133,6 +134,7 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         teacher,
         device,
         stop,
+        auto_batch,
         ..
     } = run;
     let plan = &manifest.plan;
@@ -147,7 +149,13 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         eval: plan.eval.clone(),
         device,
     };
-    sweep::run_sweep(plan, selection, folder, &mut workshop, events, stop)
+    let setup = SweepSetup {
+        plan,
+        selection,
+        folder,
+        auto_batch: *auto_batch,
+    };
+    sweep::run_sweep(setup, &mut workshop, events, stop)
 }
 
 /// The data of the plan, made by one process and read by the others; `None` if it was stopped.
@@ -178,6 +186,7 @@ struct Run<'a> {
     device: &'a Device,
     stop: &'a StopFlag,
     is_resumed: bool,
+    auto_batch: bool,
 }
 
 fn started(run: &Run) -> Event {

@@ -18,7 +18,8 @@ pub struct Batch {
     seq: usize,
     tokens: Vec<i32>,
     targets: Vec<bool>,
-    real_tokens: usize,
+    /// Tokens of each row that are not padding
+    row_tokens: Vec<usize>,
     /// Lengths of the documents of each row, which are kept apart; padding is the last one
     documents: Option<Vec<Vec<usize>>>,
 }
@@ -85,7 +86,7 @@ impl Batch {
             seq,
             tokens: vec![0; seq * rows.len()],
             targets: vec![false; seq * rows.len()],
-            real_tokens: 0,
+            row_tokens: vec![0; rows.len()],
             documents: None,
         };
         for (row, examples) in rows.iter().enumerate() {
@@ -96,19 +97,36 @@ impl Batch {
                     batch.targets[start + t] = *target;
                 }
                 start += example.ids.len();
-                batch.real_tokens += example.ids.len();
+                batch.row_tokens[row] += example.ids.len();
             }
         }
         batch
     }
 
+    /// Some of the rows as a batch of their own, padded as they are here.
+    pub fn part(&self, rows: impl IntoIterator<Item = usize>) -> Self {
+        let mut part = Self {
+            seq: self.seq,
+            tokens: Vec::new(),
+            targets: Vec::new(),
+            row_tokens: Vec::new(),
+            documents: self.documents.is_some().then(Vec::new),
+        };
+        for row in rows {
+            let places = row * self.seq..(row + 1) * self.seq;
+            part.tokens.extend_from_slice(&self.tokens[places.clone()]);
+            part.targets.extend_from_slice(&self.targets[places]);
+            part.row_tokens.push(self.row_tokens[row]);
+            if let (Some(into), Some(from)) = (&mut part.documents, &self.documents) {
+                into.push(from[row].clone());
+            }
+        }
+        part
+    }
+
     /// Sequences.
     pub fn rows(&self) -> usize {
-        if self.tokens.is_empty() {
-            0
-        } else {
-            self.tokens.len() / self.seq
-        }
+        self.row_tokens.len()
     }
 
     /// Padded length.
@@ -118,7 +136,7 @@ impl Batch {
 
     /// Tokens that are not padding.
     pub fn real_tokens(&self) -> usize {
-        self.real_tokens
+        self.row_tokens.iter().sum()
     }
 
     /// The token at `t` of `row`.
@@ -286,6 +304,29 @@ mod tests {
             Batch::new([&short, &long], RowLength::Exactly(64)).seq(),
             64
         );
+    }
+
+    #[test]
+    fn parts_keep_the_rows_as_they_are() {
+        let (short, long) = (example(3), example(5));
+        let rows = [vec![&short], vec![&long], vec![&short, &long]];
+        for batch in [
+            Batch::packed(&rows, 9),
+            Batch::packed_without_boundaries(&rows, 9),
+        ] {
+            let parts = [batch.part(0..1), batch.part([1, 2])];
+            let sum = |of: fn(&Batch) -> usize| parts.iter().map(of).sum::<usize>();
+            assert_eq!(sum(Batch::rows), batch.rows());
+            assert_eq!(sum(Batch::real_tokens), batch.real_tokens());
+            assert_eq!(sum(Batch::target_count), batch.target_count());
+            assert_eq!(parts[0].seq(), batch.seq(), "padding counts in some losses");
+            let of_part = |row, t| (parts[1].token(row, t), parts[1].is_target(row, t));
+            let of_whole = |row, t| (batch.token(row, t), batch.is_target(row, t));
+            for (row, t) in (0..2).flat_map(|row| (0..9).map(move |t| (row, t))) {
+                assert_eq!(of_part(row, t), of_whole(row + 1, t));
+            }
+            assert_eq!(batch.part(0..3), batch);
+        }
     }
 
     #[test]

@@ -37,7 +37,21 @@ pub struct FinishedStage {
     pub scores: Scores,
 }
 
-/// What is finished.
+/// A stage that a device had no memory for at the plan's `batch_size`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MicroBatch {
+    /// Arm of the sweep.
+    pub arm: String,
+    /// Share of layers that keep attention, as asked for.
+    pub attention_ratio: f64,
+    /// Which stage.
+    pub stage: StageKind,
+    /// Most sequences (DPO: pairs) that are computed at once.
+    pub size: usize,
+}
+
+/// What is finished, and what a run has learned about its device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RunState {
@@ -45,6 +59,9 @@ pub struct RunState {
     pub teacher: Option<Scores>,
     /// Stages in the order in which they finished.
     pub finished: Vec<FinishedStage>,
+    /// Stages in smaller micro-batches than planned (`--auto-batch`).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub micro_batches: Vec<MicroBatch>,
 }
 
 impl RunState {
@@ -58,6 +75,30 @@ impl RunState {
                 .is_some()
         };
         (plan.stages().filter(is_done).count(), plan.stages().count())
+    }
+
+    /// Most sequences of a stage that are computed at once: the plan's, unless fewer are recorded.
+    pub fn micro_batch(&self, stage: &StagePlan) -> usize {
+        let of_stage = |known: &&MicroBatch| {
+            (&known.arm, known.attention_ratio, known.stage)
+                == (&stage.arm, stage.attention_ratio, stage.kind)
+        };
+        let found = self.micro_batches.iter().find(of_stage);
+        found.map_or(stage.batch_size, |known| known.size)
+    }
+
+    /// Records how many sequences of a stage are computed at once, in place of what was recorded before.
+    pub fn set_micro_batch(&mut self, stage: &StagePlan, size: usize) {
+        self.micro_batches.retain(|known| {
+            (&known.arm, known.attention_ratio, known.stage)
+                != (&stage.arm, stage.attention_ratio, stage.kind)
+        });
+        self.micro_batches.push(MicroBatch {
+            arm: stage.arm.clone(),
+            attention_ratio: stage.attention_ratio,
+            stage: stage.kind,
+            size,
+        });
     }
 
     /// The record of a stage, if it is finished.

@@ -7,6 +7,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind, set_hook, take_h
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use burn::tensor::backend::Backend;
+
 /// Bytes of an allocation that failed in this process; 0 while none did.
 static FAILED_BYTES: AtomicU64 = AtomicU64::new(0);
 
@@ -37,6 +39,20 @@ fn attempt_noting<R>(
         Ok(result) => Ok(result),
         Err(panic) => resume_unwind(panic),
     }
+}
+
+/// After `bytes` could not be allocated: waits until the device is through with what was asked of it, whatever became of that,
+/// and gives back the memory that nothing holds, so that work of other sizes can begin.
+pub(crate) fn recover<B: Backend>(bytes: u64, device: &B::Device) {
+    // What fails on the way follows from the allocation, and is not printed.
+    FAILED_BYTES.store(bytes, Ordering::SeqCst);
+    for clear in [
+        |device: &B::Device| drop(B::sync(device)),
+        |device: &B::Device| B::memory_cleanup(device),
+    ] {
+        let _ = catch_unwind(AssertUnwindSafe(|| clear(device)));
+    }
+    FAILED_BYTES.store(0, Ordering::SeqCst);
 }
 
 /// Fails if an allocation has: asked after every step, because a device may go on with nonsense.

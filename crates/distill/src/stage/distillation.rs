@@ -8,6 +8,7 @@ use model::HybridModel;
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
 use crate::data::{Batch, Example, pack};
+use crate::loss::head::blocks;
 use crate::loss::{Denominators, distillation_loss};
 use crate::recipe::{DataPlan, LossPlan, Packing};
 use crate::trainer::{MicroStep, StepReport};
@@ -65,6 +66,11 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
             }
         };
         micro_batches.iter().map(batch).collect()
+    }
+
+    fn split(&self, batch: Batch, size: usize) -> Vec<Batch> {
+        let parts = blocks(batch.rows(), size);
+        parts.map(|rows| batch.part(rows)).collect()
     }
 
     fn tokens(&self, batch: &Batch) -> usize {

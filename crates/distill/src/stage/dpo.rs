@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
@@ -11,6 +12,7 @@ use model::HybridModel;
 use super::steps::{self, Examples, StepMetrics, order};
 use super::{StageContext, StageOutcome};
 use crate::data::{Batch, BatchOrder, PreferenceExample, RowLength};
+use crate::loss::head::blocks;
 use crate::loss::targets::floats;
 use crate::loss::{PairValues, Targets, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
 use crate::recipe::{DpoPlan, DpoReference};
@@ -65,6 +67,18 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         micro_batches.iter().map(batch).collect()
     }
 
+    fn split(&self, batch: PairBatch, size: usize) -> Vec<PairBatch> {
+        let pairs = batch.chosen.len();
+        let part = |part: Range<usize>| PairBatch {
+            rows: batch
+                .rows
+                .part(part.clone().chain(pairs + part.start..pairs + part.end)),
+            chosen: batch.chosen[part.clone()].to_vec(),
+            rejected: batch.rejected[part].to_vec(),
+        };
+        blocks(pairs, size).map(part).collect()
+    }
+
     fn tokens(&self, batch: &PairBatch) -> usize {
         batch.rows.real_tokens()
     }
@@ -115,6 +129,8 @@ struct Reference<'a, B: SsmBackend> {
     pairs: &'a [PreferenceExample],
     order: BatchOrder,
     length: RowLength,
+    /// Most pairs at once.
+    size: usize,
     device: &'a B::Device,
     /// `(chosen, rejected)` of each pair met so far.
     known: BTreeMap<usize, (f32, f32)>,
@@ -135,19 +151,16 @@ impl<B: SsmBackend> Reference<'_, B> {
         indices.sort_unstable();
         indices.dedup();
         indices.retain(|index| !self.known.contains_key(index));
-        if indices.is_empty() {
-            return;
+        for part in blocks(indices.len(), self.size) {
+            let indices = &indices[part];
+            let batch = rows(self.pairs, indices, self.length);
+            let targets = Targets::unweighted(&batch);
+            let log_probs = sequence_log_probs(&self.model, &batch, &targets, self.device);
+            let log_probs: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
+            let (chosen, rejected) = log_probs.split_at(indices.len());
+            let values = chosen.iter().copied().zip(rejected.iter().copied());
+            self.known.extend(indices.iter().copied().zip(values));
         }
-        let batch = rows(self.pairs, &indices, self.length);
-        let targets = Targets::unweighted(&batch);
-        let log_probs = sequence_log_probs(&self.model, &batch, &targets, self.device);
-        let log_probs: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
-        let (chosen, rejected) = log_probs.split_at(indices.len());
-        self.known.extend(
-            indices
-                .into_iter()
-                .zip(chosen.iter().copied().zip(rejected.iter().copied())),
-        );
     }
 }
 
@@ -167,6 +180,7 @@ pub(super) fn run<B: SsmBackend>(
         pairs,
         order: order(stage, lengths(pairs)),
         length,
+        size: context.micro_batch,
         device: context.device,
         known: BTreeMap::new(),
     };

@@ -41,6 +41,9 @@ pub struct StageContext<'a, B: SsmBackend> {
     pub device: &'a B::Device,
     /// Where the stage is kept while it runs, and continued from.
     pub checkpoints: &'a StepCheckpoints,
+    /// Most sequences (DPO: pairs) that are computed at once: the plan's `batch_size`, or fewer where a device has no
+    /// memory for that. The order of examples and what a step averages over stay the plan's.
+    pub micro_batch: usize,
 }
 
 /// How a stage ended.

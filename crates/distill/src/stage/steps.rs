@@ -24,6 +24,10 @@ pub(super) trait Examples<B: SsmBackend> {
     /// The micro-batches of one step, from indices of examples.
     fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Self::Batch>;
 
+    /// `batch` as micro-batches of at most `size` of its sequences (DPO: pairs), whose shares of the loss add up to its
+    /// own.
+    fn split(&self, batch: Self::Batch, size: usize) -> Vec<Self::Batch>;
+
     /// Real tokens of a micro-batch.
     fn tokens(&self, batch: &Self::Batch) -> usize;
 
@@ -66,6 +70,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         stop,
         device,
         checkpoints,
+        micro_batch,
         ..
     } = context;
     let guard = plan.guard;
@@ -73,7 +78,11 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
     course.resume(checkpoints, events)?;
     while course.step < stage.steps {
         let started = Instant::now();
-        let batches = examples.collect(&course.next_batches());
+        let mut batches = examples.collect(&course.next_batches());
+        if micro_batch < stage.batch_size {
+            let split = |batch| examples.split(batch, micro_batch);
+            batches = batches.into_iter().flat_map(split).collect();
+        }
         let tokens: usize = batches.iter().map(|batch| examples.tokens(batch)).sum();
         let report = course.take_step(batches.len(), tokens, |model, index| {
             examples.forward(model, &batches, index)

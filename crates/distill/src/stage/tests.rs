@@ -5,7 +5,7 @@ use model::Tokenizer;
 use super::*;
 use crate::checkpoint::Origin;
 use crate::data::PreferenceExample;
-use crate::recipe::{KlMask, Packing, Plan, Precision, Recipe, default_recipe};
+use crate::recipe::{KlMask, Packing, PadTo, Plan, Precision, Recipe, default_recipe};
 use crate::run::Event;
 use crate::testing::{examples, student, teacher};
 
@@ -56,6 +56,16 @@ fn run(kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
 }
 
 fn run_plan(plan: &Plan, kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex>, Vec<Event>) {
+    run_in(plan, kind, usize::MAX, stop)
+}
+
+/// Runs the stage with so many sequences at once at most.
+fn run_in(
+    plan: &Plan,
+    kind: StageKind,
+    micro_batch: usize,
+    stop: &StopFlag,
+) -> (StageOutcome<Flex>, Vec<Event>) {
     let (data, teacher) = (data(), teacher::<Flex>());
     let compute = plan.precision.compute();
     let (teacher, student) = (
@@ -86,6 +96,7 @@ fn run_plan(plan: &Plan, kind: StageKind, stop: &StopFlag) -> (StageOutcome<Flex
         stop,
         device: &Default::default(),
         checkpoints: &checkpoints,
+        micro_batch: micro_batch.min(stage.batch_size),
     };
     let outcome = run_stage(context, student).expect("the stage runs");
     (outcome, events)
@@ -266,6 +277,42 @@ fn packed_documents_learn_as_rows_of_their_own_and_leaking_ones_do_not() {
             difference(leaking, alone, 0) > 2e-5,
             "{leaking:?} {alone:?}"
         );
+    }
+}
+
+#[test]
+fn smaller_micro_batches_take_the_same_steps() {
+    let mut plan = plan();
+    // Lengths that differ: what is padded must not change.
+    plan.data.pad_to = PadTo::Longest;
+    for stage in plan.arms.iter_mut().flat_map(|arm| &mut arm.rungs) {
+        for stage in &mut stage.stages {
+            stage.loss.kl_mask = KlMask::All;
+            stage.lr_peak = 1e-4;
+        }
+    }
+    let losses = |kind, micro_batch| {
+        let (outcome, events) = run_in(&plan, kind, micro_batch, &StopFlag::new());
+        let StageOutcome::Finished { summary, .. } = outcome else {
+            panic!("nobody stopped it");
+        };
+        (summary.tokens, self::losses(&events))
+    };
+    for (kind, whole) in [
+        (StageKind::Alignment, 4),
+        (StageKind::Distillation, 4),
+        (StageKind::Sft, 4),
+        (StageKind::Dpo, 2),
+    ] {
+        let (tokens, expected) = losses(kind, whole);
+        for size in 1..whole {
+            let (found_tokens, found) = losses(kind, size);
+            assert_eq!((found_tokens, found.len()), (tokens, expected.len()));
+            for (found, expected) in found.iter().zip(&expected) {
+                let apart = (found / expected - 1.0).abs();
+                assert!(apart < 1e-5, "{kind:?} by {size}: {found} and {expected}");
+            }
+        }
     }
 }
 

@@ -9,7 +9,7 @@ mod workshop;
 
 pub use estimate::{StageEstimate, describe, measure_flops_per_s, parameters};
 pub use models::{ModelWorkshop, check_ratios, model_size};
-pub use progression::{SweepOutcome, run_sweep};
+pub use progression::{SweepOutcome, SweepSetup, run_sweep};
 pub use report::{LEGEND, RowKind, SweepRow, markdown_report, markdown_table, rows, text_table};
 pub use selection::Selection;
 pub use teacher::{Teacher, teacher_name};

@@ -80,6 +80,15 @@ fn calibration_tokens<B: SsmBackend>(
     Tensor::from_data(data, device)
 }
 
+/// The stage with micro-batches of at most `size`: as many sequences a step, in more of them.
+fn in_parts(stage: &StagePlan, size: usize) -> StagePlan {
+    StagePlan {
+        batch_size: size,
+        grad_accumulation: stage.grad_accumulation * stage.batch_size.div_ceil(size),
+        ..stage.clone()
+    }
+}
+
 /// What to say when a device has no room for `bytes` more: the sizes that decide it, and half of them.
 fn out_of_memory(
     config: &HybridConfig,
@@ -87,11 +96,7 @@ fn out_of_memory(
     stage: &StagePlan,
     bytes: u64,
 ) -> DistillError {
-    let smaller = StagePlan {
-        batch_size: stage.batch_size / 2,
-        grad_accumulation: stage.grad_accumulation * 2,
-        ..stage.clone()
-    };
+    let smaller = in_parts(stage, stage.batch_size.div_ceil(2));
     let needed = |stage: &StagePlan| size(estimate::stage(config, plan, stage).memory_bytes);
     let table = stage.kind.name();
     DistillError::OutOfMemory {
@@ -100,14 +105,15 @@ fn out_of_memory(
         table,
         batch_size: stage.batch_size,
         seq_len: plan.data.seq_len,
-        cure: match smaller.batch_size {
-            0 => format!(
+        cure: match stage.batch_size {
+            1 => format!(
                 "lower `data.seq_len`: the batch is one row, about {} in all",
                 needed(stage)
             ),
-            batch_size => format!(
-                "start again with `--set {table}.batch_size={batch_size} --set {table}.grad_accumulation={}`: the \
-                 same steps in about {} in place of {}",
+            _ => format!(
+                "resume with `--auto-batch`, which goes on with half of it, or start again with `--set \
+                 {table}.batch_size={} --set {table}.grad_accumulation={}`: the same steps in about {} in place of {}",
+                smaller.batch_size,
                 smaller.grad_accumulation,
                 needed(&smaller),
                 needed(stage)
@@ -216,11 +222,18 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             stop: training.stop,
             device: self.device,
             checkpoints: &checkpoints,
+            micro_batch: training.micro_batch,
         };
         let config = student.config().clone();
-        let outcome = allocation::attempt(|| run_stage(context, student))
-            .map_err(|bytes| out_of_memory(&config, plan, stage, bytes))?;
-        match outcome? {
+        let outcome = match allocation::attempt(|| run_stage(context, student)) {
+            Ok(outcome) => outcome?,
+            Err(bytes) => {
+                allocation::recover::<B>(bytes, self.device);
+                let stage = in_parts(stage, training.micro_batch);
+                return Err(out_of_memory(&config, plan, &stage, bytes).into());
+            }
+        };
+        match outcome {
             StageOutcome::Finished { model, .. } => Ok(Some(model)),
             StageOutcome::Interrupted => Ok(None),
         }

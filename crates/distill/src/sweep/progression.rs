@@ -1,5 +1,5 @@
 //! Ratio after ratio, each from the last: the order of a sweep and its resumption.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use super::report::{SweepRow, rows};
@@ -19,6 +19,19 @@ pub enum SweepOutcome {
     Interrupted,
 }
 
+/// A sweep about to run.
+#[derive(Clone, Copy)]
+pub struct SweepSetup<'a> {
+    /// What there is to do.
+    pub plan: &'a Plan,
+    /// Which part of it this process does.
+    pub selection: &'a Selection,
+    /// Where it is kept.
+    pub folder: &'a RunFolder,
+    /// Whether a stage that the device has no memory for goes on in smaller micro-batches.
+    pub auto_batch: bool,
+}
+
 /// Runs every selected stage of the plan that the run folder does not hold yet.
 ///
 /// The main arm is a chain: a ratio starts from the model that the ratio before left after its last stage but DPO
@@ -27,17 +40,14 @@ pub enum SweepOutcome {
 /// # Errors
 /// Whatever a stage, a measure or the disk says; finished stages stay.
 pub fn run_sweep<W: Workshop>(
-    plan: &Plan,
-    selection: &Selection,
-    folder: &RunFolder,
+    setup: SweepSetup,
     workshop: &mut W,
     events: &mut Tee,
     stop: &StopFlag,
 ) -> anyhow::Result<SweepOutcome> {
+    let SweepSetup { plan, folder, .. } = setup;
     let mut sweep = Sweep {
-        plan,
-        selection,
-        folder,
+        setup,
         workshop,
         events,
         stop,
@@ -86,9 +96,7 @@ enum Student<M> {
 }
 
 struct Sweep<'a, 'b, W> {
-    plan: &'a Plan,
-    selection: &'a Selection,
-    folder: &'a RunFolder,
+    setup: SweepSetup<'a>,
     workshop: &'a mut W,
     events: &'a mut Tee<'b>,
     stop: &'a StopFlag,
@@ -98,7 +106,7 @@ struct Sweep<'a, 'b, W> {
 impl<W: Workshop> Sweep<'_, '_, W> {
     /// Returns whether everything was done.
     fn run(&mut self) -> anyhow::Result<bool> {
-        let plan = self.plan;
+        let plan = self.setup.plan;
         self.measure_teacher()?;
         for arm in &plan.arms {
             let init = Source {
@@ -108,7 +116,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             let mut base = None;
             for (index, rung) in arm.rungs.iter().enumerate() {
                 let carried = base.take();
-                if !self.selection.has(arm, rung) {
+                if !self.setup.selection.has(arm, rung) {
                     continue;
                 }
                 let from = match carried {
@@ -133,8 +141,8 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         index: usize,
         init: &Source<W::Model>,
     ) -> anyhow::Result<Source<W::Model>> {
-        self.state = self.folder.state()?;
-        let run = self.folder.path();
+        self.state = self.setup.folder.state()?;
+        let run = self.setup.folder.path();
         let Some(done) = finished_parent(arm, index, &self.state, run)?.cloned() else {
             return Ok(init.clone());
         };
@@ -150,7 +158,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         if self.state.teacher.is_none() {
             let scores = self.workshop.measure_teacher()?;
             // The first process to measure it speaks for all.
-            self.state = self.folder.update_state(|state| {
+            self.state = self.setup.folder.update_state(|state| {
                 state.teacher.get_or_insert(scores);
                 Ok(())
             })?;
@@ -198,7 +206,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         is_last: bool,
     ) -> anyhow::Result<Option<Source<W::Model>>> {
         let name = stage.checkpoint();
-        let path = self.folder.path().join(&name);
+        let path = self.setup.folder.path().join(&name);
         let done = self
             .state
             .find(&stage.arm, stage.attention_ratio, stage.kind)
@@ -239,15 +247,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         let trained = if stage.steps == 0 {
             Some(model)
         } else {
-            let training = Training {
-                plan: self.plan,
-                stage,
-                parent_sha256: &parent_sha256,
-                folder: &path,
-                events: self.events,
-                stop: self.stop,
-            };
-            self.workshop.train(training, model)?
+            self.train(stage, &parent_sha256, &path, model)?
         };
         self.events.check()?;
         let Some(model) = trained else {
@@ -263,7 +263,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             sha256: sha256.clone(),
             scores: scores.clone(),
         };
-        self.state = self.folder.update_state(|state| {
+        self.state = self.setup.folder.update_state(|state| {
             state.finished.push(done);
             Ok(())
         })?;
@@ -283,7 +283,54 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         }))
     }
 
-    fn check_saved(&mut self, done: &FinishedStage, path: &std::path::Path) -> anyhow::Result<()> {
+    /// Trains, in ever smaller micro-batches where that is asked for and the device has no memory for them; `None` if it was
+    /// stopped.
+    fn train(
+        &mut self,
+        stage: &StagePlan,
+        parent_sha256: &str,
+        folder: &Path,
+        student: W::Model,
+    ) -> anyhow::Result<Option<W::Model>> {
+        loop {
+            let micro_batch = self.state.micro_batch(stage);
+            let training = Training {
+                plan: self.setup.plan,
+                stage,
+                parent_sha256,
+                micro_batch,
+                folder,
+                events: self.events,
+                stop: self.stop,
+            };
+            let error = match self.workshop.train(training, student.clone()) {
+                Ok(trained) => return Ok(trained),
+                Err(error) => error,
+            };
+            let lacked = match error.downcast_ref() {
+                Some(DistillError::OutOfMemory { wanted, .. })
+                    if self.setup.auto_batch && micro_batch > 1 =>
+                {
+                    wanted.clone()
+                }
+                _ => return Err(error),
+            };
+            let size = micro_batch.div_ceil(2);
+            self.state = self.setup.folder.update_state(|state| {
+                state.set_micro_batch(stage, size);
+                Ok(())
+            })?;
+            let parts = stage.grad_accumulation * stage.batch_size.div_ceil(size);
+            let text = format!(
+                "the device has no room for {lacked} more: the stage goes on from its last checkpoint with {parts} \
+                 micro-batches of at most {size} a step"
+            );
+            self.events.emit(Event::Note { text });
+            self.events.check()?;
+        }
+    }
+
+    fn check_saved(&mut self, done: &FinishedStage, path: &Path) -> anyhow::Result<()> {
         let found = self.workshop.saved_sha256(path)?;
         if found == done.sha256 {
             return Ok(());

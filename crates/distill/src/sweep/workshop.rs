@@ -12,6 +12,8 @@ pub struct Training<'a> {
     pub stage: &'a StagePlan,
     /// Hash of the weights that its student was made from.
     pub parent_sha256: &'a str,
+    /// Most sequences (DPO: pairs) that are computed at once; at most the plan's `batch_size`.
+    pub micro_batch: usize,
     /// Folder that its checkpoint will have; those within the stage stand beside it.
     pub folder: &'a Path,
     /// Where events go.
@@ -50,7 +52,8 @@ pub trait Workshop {
     /// Runs a stage from where it stands; `None` if it was stopped.
     ///
     /// # Errors
-    /// As the stage says.
+    /// As the stage says; [`DistillError::OutOfMemory`](crate::DistillError::OutOfMemory) where a smaller `micro_batch` may
+    /// help.
     fn train(
         &mut self,
         training: Training,

@@ -40,6 +40,11 @@ impl Examples<Flex> for Planted<'_> {
             .collect()
     }
 
+    fn split(&self, (batch, factor): Self::Batch, size: usize) -> Vec<Self::Batch> {
+        let parts = self.inner.split(batch, size).into_iter();
+        parts.map(|part| (part, factor)).collect()
+    }
+
     fn tokens(&self, (batch, _): &Self::Batch) -> usize {
         batch.real_tokens()
     }
@@ -119,6 +124,7 @@ fn run_planted(
         stop: &stop,
         device: &device,
         checkpoints: &checkpoints,
+        micro_batch: stage.batch_size,
     };
     let planted = Planted {
         inner: Conversations::new(&context, &all),

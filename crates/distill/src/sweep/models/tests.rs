@@ -10,8 +10,8 @@ use rand_chacha::ChaCha8Rng;
 use super::*;
 use crate::data::PreferenceExample;
 use crate::recipe::Recipe;
-use crate::run::{Event, EventLog, Manifest, RunFolder, StopFlag, Tee, TimedEvent};
-use crate::sweep::{Selection, SweepOutcome, SweepRow, run_sweep};
+use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee, TimedEvent};
+use crate::sweep::{Selection, SweepOutcome, SweepRow, SweepSetup, run_sweep};
 use crate::testing::{chat_tokenizer, examples, llama};
 
 const RECIPE: &str = r#"
@@ -48,11 +48,15 @@ const RECIPE: &str = r#"
 /// Steps of the whole sweep.
 const STEPS: usize = 2 * (9 + 7 + 6);
 
+mod cramped;
+
 struct Setup {
     plan: Plan,
     teacher: Teacher<Flex>,
     data: Datasets,
     dir: tempfile::TempDir,
+    /// Sequences that the device has memory for.
+    room: usize,
 }
 
 impl Setup {
@@ -83,6 +87,7 @@ impl Setup {
                 eval_tasks: Vec::new(),
             },
             dir: tempfile::tempdir().unwrap(),
+            room: usize::MAX,
         }
     }
 
@@ -118,14 +123,23 @@ impl Setup {
         };
         let log = EventLog::open(folder.path(), &[]).unwrap();
         let mut tee = Tee::new(log, stop.clone(), &mut watcher);
-        let mut workshop = ModelWorkshop {
+        let workshop = ModelWorkshop {
             teacher: &self.teacher,
             data: &self.data,
             eval: self.plan.eval.clone(),
             device: &Default::default(),
         };
-        let all = Selection::default();
-        run_sweep(&self.plan, &all, &folder, &mut workshop, &mut tee, &stop).unwrap()
+        let setup = SweepSetup {
+            plan: &self.plan,
+            selection: &Selection::default(),
+            folder: &folder,
+            auto_batch: true,
+        };
+        let mut workshop = cramped::Cramped {
+            inner: workshop,
+            room: self.room,
+        };
+        run_sweep(setup, &mut workshop, &mut tee, &stop).unwrap()
     }
 
     /// Every file of the finished checkpoints.
@@ -212,6 +226,49 @@ fn twenty_interruptions_change_no_bit() {
         6,
         "checkpoints within a stage go when it is finished"
     );
+}
+
+/// The device has no memory for the fifth step of every stage with more than one sequence at once.
+#[test]
+fn a_stage_goes_on_in_smaller_micro_batches_and_so_does_its_resumption() {
+    let mut setup = Setup::new();
+    let mut planned = Vec::new();
+    setup.run("roomy", &mut planned, |_, _| {});
+    setup.room = 1;
+    let mut expected = Vec::new();
+    let expected_table = table(setup.run("cramped", &mut expected, |_, _| {}));
+    let of_stage = |events: &[Event]| -> Vec<(usize, f64)> {
+        let step = |event: &Event| match event {
+            Event::Step { step, loss, .. } => Some((*step, *loss)),
+            _ => None,
+        };
+        events.iter().filter_map(step).take(9 + 6).collect()
+    };
+    let (roomy, cramped) = (of_stage(&planned), of_stage(&expected));
+    // Four steps as planned, then from the checkpoint after them: three at once, two, and one.
+    assert_eq!(cramped[..4], roomy[..4]);
+    let numbers: Vec<_> = cramped.iter().map(|(step, _)| *step).collect();
+    assert_eq!(numbers[..9], [1, 2, 3, 4, 5, 6, 7, 8, 9]);
+    for ((_, found), (_, expected)) in cramped[4..9].iter().zip(&roomy[4..9]) {
+        assert!((found / expected - 1.0).abs() < 1e-4, "{found} {expected}");
+    }
+    assert_eq!(
+        setup.folder("cramped").state().unwrap().micro_batches.len(),
+        6
+    );
+
+    let mut events = Vec::new();
+    for stop_at in [2, 4, 6, 9, 13, 15, 20, 30, 41] {
+        setup.run("stopped", &mut events, |step, stop| {
+            if step == stop_at {
+                stop.stop();
+            }
+        });
+    }
+    let found_table = table(setup.run("stopped", &mut events, |_, _| {}));
+    assert_eq!(found_table, expected_table);
+    assert!(steps(&events) == steps(&expected));
+    assert!(setup.checkpoints("stopped") == setup.checkpoints("cramped"));
 }
 
 /// Without a chance to save anything, and with the newest checkpoint damaged.

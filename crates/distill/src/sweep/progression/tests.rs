@@ -15,6 +15,12 @@ struct Fake {
     parents: Vec<String>,
     stop_in: Option<(StageKind, f64)>,
     fail_in: Option<StageKind>,
+    /// Most sequences that the device has memory for.
+    room: Option<usize>,
+    /// Sequences computed at once in each attempt.
+    tried: Vec<usize>,
+    /// Whether it runs without `--auto-batch`.
+    is_plain: bool,
 }
 
 impl Workshop for Fake {
@@ -40,6 +46,7 @@ impl Workshop for Fake {
             stage,
             stop,
             parent_sha256,
+            micro_batch,
             ..
         }: Training,
         mut student: Words,
@@ -47,6 +54,18 @@ impl Workshop for Fake {
         self.parents.push(parent_sha256.into());
         if self.fail_in == Some(stage.kind) {
             anyhow::bail!("loss is not finite");
+        }
+        self.tried.push(micro_batch);
+        if self.room.is_some_and(|room| micro_batch > room) {
+            return Err(DistillError::OutOfMemory {
+                stage: stage.path(),
+                wanted: "3 MiB".into(),
+                table: stage.kind.name(),
+                batch_size: micro_batch,
+                seq_len: 64,
+                cure: String::new(),
+            }
+            .into());
         }
         if self.stop_in == Some((stage.kind, stage.attention_ratio)) {
             stop.stop();
@@ -130,7 +149,13 @@ fn run_arms(
         stop.clone(),
         &mut watcher,
     );
-    let outcome = run_sweep(&plan(), &selection, folder, fake, &mut tee, &stop);
+    let setup = SweepSetup {
+        plan: &plan(),
+        selection: &selection,
+        folder,
+        auto_batch: !fake.is_plain,
+    };
+    let outcome = run_sweep(setup, fake, &mut tee, &stop);
     (outcome, events)
 }
 
@@ -275,6 +300,43 @@ fn failure_keeps_finished_stages() {
     assert_eq!(outcome.unwrap_err().to_string(), "loss is not finite");
     assert_eq!(folder.state().unwrap().finished.len(), 2);
     assert!(!folder.path().join("report.json").exists());
+}
+
+#[test]
+fn micro_batches_are_halved_until_they_fit_and_resume_knows() {
+    let cramped = |room| Fake {
+        room: Some(room),
+        stop_in: Some((StageKind::Sft, 0.5)),
+        ..Fake::default()
+    };
+    let (_dir, folder) = fresh();
+    let mut first = cramped(3);
+    let (outcome, events) = run(&folder, &mut first);
+    assert_eq!(outcome.unwrap(), SweepOutcome::Interrupted);
+    // Eight in the plan for distillation and SFT.
+    assert_eq!(first.tried, [8, 4, 2, 8, 4, 2]);
+    let notes = events.iter().filter(|event| {
+        matches!(event, Event::Note { text } if text.contains("4 micro-batches of at most 2"))
+    });
+    assert_eq!(notes.count(), 2);
+    // What was learned is used without being asked for again; what is new fails.
+    let mut second = Fake {
+        stop_in: None,
+        is_plain: true,
+        ..cramped(3)
+    };
+    let error = run(&folder, &mut second).0.unwrap_err();
+    assert_eq!(second.tried, [2, 4], "SFT, then DPO at its four pairs");
+    let error: &DistillError = error.downcast_ref().unwrap();
+    assert!(matches!(
+        error,
+        DistillError::OutOfMemory { batch_size: 4, .. }
+    ));
+    // One sequence is the least.
+    let (_dir, folder) = fresh();
+    let mut never = cramped(0);
+    run(&folder, &mut never).0.unwrap_err();
+    assert_eq!(never.tried, [8, 4, 2, 1]);
 }
 
 #[test]
