@@ -105,6 +105,32 @@ fn other_files_are_one_line_with_1_and_nothing_is_run() {
     }
 }
 
+/// Most memory of a step of the tiny teacher's hybrid, where the operating system tells.
+fn peak_of_step(arguments: &[&str]) -> Option<f64> {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    let shape = ["--batch-size", "4", "--seq-len", "256"];
+    let output = command
+        .args(["bench", "step", "--json", "--teacher", "builtin:tiny"])
+        .args(shape)
+        .args(arguments)
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["peak_resident_bytes"].as_f64()
+}
+
+#[test]
+fn blocks_that_are_run_again_take_less_memory() {
+    let (kept, again) = (
+        peak_of_step(&[]),
+        peak_of_step(&["--activation-checkpointing"]),
+    );
+    if let (Some(kept), Some(again)) = (kept, again) {
+        assert!(again < 0.7 * kept, "{again} of {kept} bytes");
+    }
+}
+
 #[test]
 fn bench_times_every_kernel() {
     let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));

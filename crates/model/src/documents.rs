@@ -1,5 +1,6 @@
 //! The documents that share the rows of a batch.
 
+use burn::backend::Autodiff;
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
 
 use crate::error::ModelError;
@@ -43,6 +44,13 @@ impl<B: Backend> Documents<B> {
         Ok(Self {
             starts: Tensor::from_data(starts, device),
         })
+    }
+
+    /// The same documents for a model on a tape.
+    pub(crate) fn on_tape(self) -> Documents<Autodiff<B>> {
+        Documents {
+            starts: Tensor::from_inner(self.starts),
+        }
     }
 
     /// Rows and tokens a row.

@@ -19,13 +19,14 @@ use crate::rope::{Rotary, frequencies};
 /// A teacher is a hybrid all of whose layers keep attention.
 #[derive(Module, Debug)]
 pub struct HybridModel<B: Backend> {
-    embed_tokens: Embedding<B>,
-    layers: Vec<Block<B>>,
-    norm: RmsNorm<B>,
+    pub(crate) embed_tokens: Embedding<B>,
+    pub(crate) layers: Vec<Block<B>>,
+    pub(crate) norm: RmsNorm<B>,
     lm_head: Option<Linear<B>>,
-    config: HybridConfig,
+    pub(crate) config: HybridConfig,
     frequencies: Vec<f64>,
     compute: Option<FloatDType>,
+    pub(crate) is_checkpointed: bool,
 }
 
 /// What [`HybridModel::block_output`] returns.
@@ -55,6 +56,7 @@ impl<B: Backend> HybridModel<B> {
             config: config.clone(),
             frequencies: frequencies(llama),
             compute: None,
+            is_checkpointed: false,
         }
     }
 
@@ -65,6 +67,13 @@ impl<B: Backend> HybridModel<B> {
     /// logits. With a cache everything is computed in the type of the weights.
     pub fn computing_in(mut self, compute: Option<FloatDType>) -> Self {
         self.compute = compute;
+        self
+    }
+
+    /// The same model, of whose blocks a [training pass](HybridModel::training_pass) keeps the inputs alone, if it
+    /// `is_checkpointed`.
+    pub fn checkpointed(mut self, is_checkpointed: bool) -> Self {
+        self.is_checkpointed = is_checkpointed;
         self
     }
 
@@ -238,16 +247,6 @@ impl<B: SsmBackend> HybridModel<B> {
             .forward(self.run(tokens, &context, Some(cache), |_| ()))
     }
 
-    #[cfg(test)]
-    pub(crate) fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
-        self.embed_tokens.forward(tokens)
-    }
-
-    #[cfg(test)]
-    pub(crate) fn blocks(&self) -> &[Block<B>] {
-        &self.layers
-    }
-
     fn run(
         &self,
         tokens: Tensor<B, 2, Int>,
@@ -271,7 +270,7 @@ impl<B: SsmBackend> HybridModel<B> {
     }
 
     /// What the mixers share in a pass without a cache.
-    fn context(
+    pub(crate) fn context(
         &self,
         [batch, seq]: [usize; 2],
         documents: Option<&Documents<B>>,

@@ -3,6 +3,7 @@
 
 mod cache;
 mod chat_template;
+mod checkpointed;
 mod config;
 mod convert;
 pub mod decode;
@@ -19,6 +20,7 @@ mod tokenizer;
 
 pub use cache::{Cache, KvCache, LayerCache, Mamba1State, Mamba2State, decode_state_bytes};
 pub use chat_template::{ChatTemplate, EncodedChat, JinjaTemplate, Message, Role};
+pub use checkpointed::{CheckpointedBlocks, TrainingPass};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };

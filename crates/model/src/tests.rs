@@ -1,5 +1,6 @@
 //! The whole model against reference data and against its own laws.
 
+mod checkpointed;
 mod conversion;
 mod fixtures;
 mod golden;

@@ -147,6 +147,9 @@ pub struct StepArgs {
     /// Tokens of a sequence
     #[arg(long, value_name = "N", default_value_t = 1024, value_parser = window)]
     pub seq_len: usize,
+    /// Keep the inputs of the student's blocks alone and run each block once more on the way back
+    #[arg(long)]
+    pub activation_checkpointing: bool,
     /// What is computed in
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,

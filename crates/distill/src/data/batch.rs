@@ -1,9 +1,10 @@
 //! Examples as rows of tokens: one a row, padded on the right, or several, packed.
 
+use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use burn::tensor::{Int, Tensor, TensorData};
 use kernels::SsmBackend;
-use model::{Documents, HybridModel};
+use model::{Documents, HybridModel, TrainingPass};
 use rand::{SeedableRng, seq::SliceRandom};
 use rand_chacha::ChaCha8Rng;
 
@@ -171,6 +172,15 @@ impl Batch {
         device: &B::Device,
     ) -> Tensor<B, 3> {
         model.hidden_packed(self.tokens(device), self.documents(device).as_ref())
+    }
+
+    /// As [`Batch::hidden`] for a student in training, with what its backward pass needs beside the tape.
+    pub fn training_pass<B: SsmBackend>(
+        &self,
+        student: &HybridModel<Autodiff<B>>,
+        device: &B::Device,
+    ) -> TrainingPass<B> {
+        student.training_pass(self.tokens(device), self.documents(device))
     }
 
     /// Where packed documents start; none where a row is one sequence.

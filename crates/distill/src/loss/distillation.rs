@@ -2,22 +2,23 @@
 
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
-use burn::tensor::backend::Backend;
 use kernels::SsmBackend;
-use model::HybridModel;
+use model::{CheckpointedBlocks, HybridModel};
 
 use super::{Denominators, HeadRows, Targets, fused_loss};
 use crate::data::Batch;
 use crate::recipe::LossPlan;
 
 /// One micro-batch's share of the loss of a step.
-pub struct DistillationLoss<B: Backend> {
+pub struct DistillationLoss<B: SsmBackend> {
     /// `ce_weight * ce + kl_weight * kl`, `[1]`, on the tape.
     pub loss: Tensor<Autodiff<B>, 1>,
     /// Cross-entropy, `[1]`.
     pub ce: Tensor<B, 1>,
     /// Divergence from the teacher, `[1]`; zero when its weight is zero.
     pub kl: Tensor<B, 1>,
+    /// The student's blocks, where they are not on the tape.
+    pub blocks: Option<CheckpointedBlocks<B>>,
 }
 
 /// Loss of `student` on `batch`.
@@ -33,7 +34,8 @@ pub fn distillation_loss<B: SsmBackend>(
     device: &B::Device,
 ) -> DistillationLoss<B> {
     let targets = Targets::new(batch, plan, over);
-    let hidden = batch.hidden(student, device).flatten::<2>(0, 1);
+    let pass = batch.training_pass(student, device);
+    let hidden = pass.hidden.flatten::<2>(0, 1);
     let hidden = targets.rows.select_tracked(hidden);
     let teacher = teacher.filter(|_| plan.kl_weight != 0.0).map(|teacher| {
         let hidden = batch.hidden(teacher, device).flatten::<2>(0, 1);
@@ -41,5 +43,8 @@ pub fn distillation_loss<B: SsmBackend>(
     });
     let student = HeadRows::of(student, hidden);
     let rows_at_a_time = student.rows_at_a_time();
-    fused_loss(student, teacher.as_ref(), &targets, plan, rows_at_a_time)
+    DistillationLoss {
+        blocks: pass.blocks,
+        ..fused_loss(student, teacher.as_ref(), &targets, plan, rows_at_a_time)
+    }
 }

@@ -5,7 +5,7 @@ use burn::tensor::activation::{log_sigmoid, relu};
 use burn::tensor::backend::Backend;
 use burn::tensor::{Tensor, TensorData};
 use kernels::SsmBackend;
-use model::HybridModel;
+use model::{CheckpointedBlocks, HybridModel};
 
 use super::{HeadRows, Targets, label_log_probs, label_log_probs_tracked};
 use crate::data::Batch;
@@ -58,12 +58,14 @@ pub fn sequence_log_probs_tracked<B: SsmBackend>(
     batch: &Batch,
     targets: &Targets,
     device: &B::Device,
-) -> Tensor<Autodiff<B>, 1> {
-    let hidden = batch.hidden(model, device).flatten::<2>(0, 1);
+) -> (Tensor<Autodiff<B>, 1>, Option<CheckpointedBlocks<B>>) {
+    let pass = batch.training_pass(model, device);
+    let hidden = pass.hidden.flatten::<2>(0, 1);
     let rows = HeadRows::of(model, targets.rows.select_tracked(hidden));
     let rows_at_a_time = rows.rows_at_a_time();
     let log_probs = label_log_probs_tracked(rows, targets.labels(device), rows_at_a_time);
-    sum_by_sequence(log_probs, batch.rows(), targets, device)
+    let sums = sum_by_sequence(log_probs, batch.rows(), targets, device);
+    (sums, pass.blocks)
 }
 
 /// Log-probabilities of labels, `[rows]`, weighted and summed by sequence, `[batch]`.

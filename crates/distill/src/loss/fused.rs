@@ -53,6 +53,7 @@ pub fn fused_loss<B: SsmBackend>(
         loss: Tensor::from_primitive(TensorPrimitive::Float(loss)),
         ce: sums.ce,
         kl: sums.divergence,
+        blocks: None,
     }
 }
 

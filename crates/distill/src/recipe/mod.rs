@@ -55,6 +55,10 @@ pub struct Recipe {
     /// What teacher and students compute in: `f32` (default), or `bf16` over weights, gradients and optimiser state in f32.
     #[serde(default)]
     pub precision: Precision,
+    /// Whether a student in training keeps the inputs of its blocks alone, and runs each block once more on the way back
+    /// (false): less memory, more time, the same gradients.
+    #[serde(default)]
+    pub activation_checkpointing: bool,
     /// Where the logits and the first weights come from.
     pub teacher: TeacherTable,
     /// What the attention layers become.

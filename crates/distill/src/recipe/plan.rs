@@ -157,6 +157,9 @@ pub struct Plan {
     /// What teacher and students compute in.
     #[serde(default, skip_serializing_if = "Precision::is_f32")]
     pub precision: Precision,
+    /// Whether a student in training keeps the inputs of its blocks alone, and runs each block once more on the way back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub activation_checkpointing: bool,
     /// Teacher and init model.
     pub teacher: TeacherSource,
     /// The main arm first, then controls.

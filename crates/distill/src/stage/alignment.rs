@@ -135,6 +135,7 @@ impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
         MicroStep {
             loss,
             metrics: Tensor::zeros([0], self.device),
+            blocks: None,
         }
     }
 

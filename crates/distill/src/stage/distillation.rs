@@ -95,6 +95,7 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
         MicroStep {
             loss: parts.loss,
             metrics: Tensor::cat(vec![parts.ce, parts.kl], 0),
+            blocks: parts.blocks,
         }
     }
 

@@ -91,7 +91,8 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
     ) -> MicroStep<B> {
         let batch = &step[index];
         let targets = Targets::unweighted(&batch.rows);
-        let log_probs = sequence_log_probs_tracked(student, &batch.rows, &targets, self.device);
+        let (log_probs, blocks) =
+            sequence_log_probs_tracked(student, &batch.rows, &targets, self.device);
         let lengths = targets.sequence_lengths(batch.rows.rows());
         let loss = dpo_loss(
             PairValues::split(log_probs),
@@ -110,6 +111,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         MicroStep {
             loss: loss.per_pair.sum().mul_scalar(share),
             metrics,
+            blocks,
         }
     }
 

@@ -176,6 +176,7 @@ pub fn pretrain<B: SsmBackend>(
             MicroStep {
                 loss: parts.loss,
                 metrics: parts.ce,
+                blocks: parts.blocks,
             }
         });
         model = next;

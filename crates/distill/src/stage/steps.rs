@@ -74,6 +74,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         ..
     } = context;
     let guard = plan.guard;
+    let student = student.checkpointed(plan.activation_checkpointing);
     let mut course = Course::start(stage, guard, student, examples.lengths(), device)?;
     course.resume(checkpoints, events)?;
     while course.step < stage.steps {

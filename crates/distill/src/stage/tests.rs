@@ -281,6 +281,33 @@ fn packed_documents_learn_as_rows_of_their_own_and_leaking_ones_do_not() {
 }
 
 #[test]
+fn blocks_that_are_run_again_give_the_same_steps_to_the_bit() {
+    for packing in [Packing::None, Packing::Exact] {
+        let mut plan = plan();
+        (plan.data.packing, plan.data.seq_len) = (packing, 24);
+        let run = |kind, activation_checkpointing| {
+            let plan = Plan {
+                activation_checkpointing,
+                ..plan.clone()
+            };
+            let (outcome, events) = run_plan(&plan, kind, &StopFlag::new());
+            let StageOutcome::Finished { model, .. } = outcome else {
+                panic!("nobody stopped it");
+            };
+            (model.named_tensors(), losses(&events))
+        };
+        for kind in [
+            StageKind::Alignment,
+            StageKind::Distillation,
+            StageKind::Sft,
+            StageKind::Dpo,
+        ] {
+            assert!(run(kind, true) == run(kind, false), "{kind:?}, {packing:?}");
+        }
+    }
+}
+
+#[test]
 fn smaller_micro_batches_take_the_same_steps() {
     let mut plan = plan();
     // Lengths that differ: what is padded must not change.

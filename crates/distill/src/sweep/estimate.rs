@@ -66,7 +66,8 @@ fn mixer_parameters(llama: &LlamaConfig, ssm: &SsmConfig) -> usize {
 }
 
 /// What a stage costs: the student forward and backward on every token (6 operations a parameter), the teacher or
-/// reference forward where the loss needs it (2), and one more forward to save memory is not taken.
+/// reference forward where the loss needs it (2), and the student's blocks once more where their activations are not kept
+/// (2).
 pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEstimate {
     let total = parameters(config);
     let llama = &config.llama;
@@ -84,10 +85,17 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
     let tokens = stage.sequences() * plan.data.seq_len;
     let has_teacher =
         matches!(stage.kind, StageKind::Alignment | StageKind::Dpo) || stage.loss.kl_weight > 0.0;
-    let per_token = 6.0 * total as f64 + if has_teacher { 2.0 * total as f64 } else { 0.0 };
+    // Alignment compares the blocks one by one, on one tape.
+    let is_checkpointed = plan.activation_checkpointing && stage.kind != StageKind::Alignment;
+    let passes = 3 + usize::from(has_teacher) + usize::from(is_checkpointed);
+    let per_token = (2 * passes * total) as f64;
     // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer. Of the
     // logits there is a block at a time, about eight times over: student, teacher, their softmax, the gradient.
-    let kept = llama.n_layers * (12 * llama.d_model + 4 * llama.intermediate_size);
+    let of_block = 12 * llama.d_model + 4 * llama.intermediate_size;
+    let kept = match is_checkpointed {
+        true => llama.n_layers * llama.d_model + of_block,
+        false => llama.n_layers * of_block,
+    };
     let block = rows_at_a_time(llama.vocab_size).min(micro_tokens) * llama.vocab_size;
     let memory_bytes = 4 * (2 * total + 3 * trainable + micro_tokens * kept + 8 * block);
     StageEstimate {

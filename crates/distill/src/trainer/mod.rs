@@ -11,7 +11,7 @@ use burn::optim::adaptor::OptimizerAdaptor;
 use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use kernels::SsmBackend;
-use model::HybridModel;
+use model::{CheckpointedBlocks, HybridModel};
 
 pub use gradients::{DecayGroups, norm_squared, scaled};
 pub use schedule::Schedule;
@@ -35,6 +35,8 @@ pub struct MicroStep<B: SsmBackend> {
     pub loss: Tensor<Autodiff<B>, 1>,
     /// Numbers to report, `[metrics]`, added up over the micro-batches.
     pub metrics: Tensor<B, 1>,
+    /// The student's blocks, where they are not on the tape.
+    pub blocks: Option<CheckpointedBlocks<B>>,
 }
 
 /// What happened in a step.
@@ -170,16 +172,17 @@ impl<B: SsmBackend> Trainer<B> {
         let mut accumulator = GradientsAccumulator::new();
         let mut sums: Option<Tensor<B, 1>> = None;
         for index in 0..micro_batches {
-            let MicroStep { loss, metrics } = forward(model, index);
+            let MicroStep {
+                loss,
+                metrics,
+                blocks,
+            } = forward(model, index);
             let numbers = Tensor::cat(vec![loss.clone().inner(), metrics], 0);
             sums = Some(match sums {
                 Some(sums) => sums + numbers,
                 None => numbers,
             });
-            accumulator.accumulate::<Autodiff<B>>(
-                model,
-                GradientsParams::from_grads(loss.backward(), model),
-            );
+            accumulator.accumulate(model, of_micro_step(model, loss, blocks));
         }
         let gradients = accumulator.grads();
         let norm = norm_squared(model, &gradients, &self.device);
@@ -196,6 +199,24 @@ impl<B: SsmBackend> Trainer<B> {
         let model = self.undecayed.step(lr, model, undecayed);
         self.decayed.step(lr, model, decayed)
     }
+}
+
+/// Gradients of a micro-batch's share of the loss.
+fn of_micro_step<B: SsmBackend>(
+    model: &Model<B>,
+    loss: Tensor<Autodiff<B>, 1>,
+    blocks: Option<CheckpointedBlocks<B>>,
+) -> GradientsParams {
+    let gradients = loss.backward();
+    let Some(blocks) = blocks else {
+        return GradientsParams::from_grads(gradients, model);
+    };
+    // Summed for this micro-batch first, as a tape does: sums of rounded numbers depend on their order.
+    let mut sum = GradientsAccumulator::new();
+    blocks.backward(model, gradients, |gradients| {
+        sum.accumulate(model, GradientsParams::from_grads(gradients, model));
+    });
+    sum.grads()
 }
 
 /// Moves the gradients of `params` out of `gradients`.

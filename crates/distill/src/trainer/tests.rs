@@ -30,6 +30,7 @@ fn micro_step(model: &TrainModel, batch: &Batch, over: Denominators) -> MicroSte
     MicroStep {
         loss: parts.loss,
         metrics: parts.ce,
+        blocks: parts.blocks,
     }
 }
 

@@ -85,9 +85,9 @@ fn mixers_match(name: &str) {
         reset: None,
         compute: None,
     };
-    let mut x = model.embed(golden.tokens("input_ids"));
+    let mut x = model.embed_tokens.forward(golden.tokens("input_ids"));
     let mut compared = 0;
-    for (layer_idx, block) in model.blocks().iter().enumerate() {
+    for (layer_idx, block) in model.layers.iter().enumerate() {
         let key = format!("mixer_out.{layer_idx}");
         if golden.keys().any(|k| *k == key) {
             let output = block.mixer_output(x.clone(), &context);

@@ -70,7 +70,10 @@ impl Bench<'_> {
             let parts = self.loss(&self.student);
             wait();
             let both = started.elapsed();
-            parts.loss.backward();
+            let gradients = parts.loss.backward();
+            if let Some(blocks) = parts.blocks {
+                blocks.backward(&self.student, gradients, drop);
+            }
             wait();
             let all = started.elapsed();
             // The loss runs the teacher once more.
@@ -93,6 +96,7 @@ impl Bench<'_> {
                 MicroStep {
                     loss: parts.loss,
                     metrics: parts.ce,
+                    blocks: parts.blocks,
                 }
             });
             student = Some(model);
@@ -144,6 +148,7 @@ fn student(
     let layers = LayerPlan::for_ratio(teacher.n_layers(), args.ratio, Layout::Interleaved)?;
     let ssm = SsmConfig::published(args.mixer.into(), &teacher.config().llama);
     let student = teacher.convert(&ssm, &layers, InitFrom::Attention, 0)?;
+    let student = student.checkpointed(args.activation_checkpointing);
     Ok(HybridModel::from_inner(student).freeze(|key| Trainable::Mixers.includes(key)))
 }
 
@@ -159,6 +164,16 @@ fn batch(args: &StepArgs, vocab: usize) -> Batch {
         })
         .collect();
     Batch::new(&rows, RowLength::Exactly(args.seq_len))
+}
+
+/// Most memory that this process has held, where the operating system says; a GPU's is not in it.
+fn peak_resident_bytes() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
+    Some(1024 * kib)
 }
 
 /// Prints the parts of a step on stdout.
@@ -186,6 +201,7 @@ pub(super) fn run(args: &StepArgs, device: &Device) -> anyhow::Result<Outcome> {
         ("backward", backward),
         ("step", step),
     ];
+    let peak = peak_resident_bytes().filter(|_| backend::IS_HOST);
     let mut out = io::stdout().lock();
     if args.json {
         let ms: serde_json::Map<_, _> = parts
@@ -202,6 +218,8 @@ pub(super) fn run(args: &StepArgs, device: &Device) -> anyhow::Result<Outcome> {
             "seq_len": args.seq_len,
             "ms": ms,
             "tokens_per_s": tokens_per_s,
+            "activation_checkpointing": args.activation_checkpointing,
+            "peak_resident_bytes": peak,
         });
         writeln!(out, "{}", serde_json::to_string_pretty(&report)?)?;
         return Ok(Outcome::Done);
@@ -227,6 +245,13 @@ pub(super) fn run(args: &StepArgs, device: &Device) -> anyhow::Result<Outcome> {
         args.seq_len,
         precision.name()
     )?;
-    writeln!(out, "{tokens_per_s:.0} tokens/s\n\n{}", table.to_text())?;
+    let peak = peak.map_or(String::new(), |peak| {
+        format!(", at most {} MiB in memory", peak >> 20)
+    });
+    writeln!(
+        out,
+        "{tokens_per_s:.0} tokens/s{peak}\n\n{}",
+        table.to_text()
+    )?;
     Ok(Outcome::Done)
 }

@@ -35,6 +35,7 @@ impl Plan {
             name: recipe.name.clone(),
             seed: recipe.seed,
             precision: recipe.precision,
+            activation_checkpointing: recipe.activation_checkpointing,
             teacher: teacher(recipe, &check)?,
             arms: arms(recipe, &student, init, &check)?,
             data: data(recipe, &check)?,
