@@ -16,7 +16,7 @@ use kernels::{CrossEntropyKlInputs, SsmBackend, cross_entropy_kl};
 
 use super::head::{HeadGradients, blocks};
 use super::targets::{Targets, floats};
-use super::{DistillationLoss, Distribution, HeadRows, divergence};
+use super::{DistillationLoss, Distribution, HeadRows, divergence, total};
 use crate::recipe::{Divergence, LossPlan};
 
 /// The loss of `plan` at the rows of `targets`; `rows_at_a_time` bounds what is in memory and does not change the result.
@@ -195,11 +195,11 @@ fn of_block<B: Backend>(
     let ce_scale = ce_weights.clone().mul_scalar(plan.ce_weight);
     let parts = divergence(plan.divergence, &teacher, &student.tempered(temperature));
     // T^2 keeps the size of the gradient (Hinton et al., arXiv 1503.02531); the logits are divided by T.
-    let sum = (parts.value * kl_weights.clone()).sum();
+    let sum = total(parts.value * kl_weights.clone());
     let kl_scale = kl_weights.clone().mul_scalar(plan.kl_weight * temperature);
     let gradient = student.probs() * ce_scale.clone() + parts.gradient * kl_scale;
     BlockLoss {
-        ce: ce.sum().neg(),
+        ce: total(ce).neg(),
         divergence: sum.mul_scalar(temperature * temperature),
         gradient: Some(gradient.scatter(1, labels.clone(), ce_scale.neg(), IndexingUpdateOp::Add)),
     }

@@ -12,6 +12,7 @@ pub mod label_log_probs;
 pub mod rows;
 pub mod targets;
 pub mod top_k;
+pub mod total;
 
 pub use kernels::cross_entropy_kl::Distribution;
 
@@ -23,6 +24,7 @@ pub use head::HeadRows;
 pub use label_log_probs::{label_log_probs, label_log_probs_tracked};
 pub use rows::RowIndex;
 pub use targets::{Denominators, Targets};
+pub use total::total;
 
 #[cfg(test)]
 mod golden;

@@ -16,6 +16,7 @@ use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
 use crate::data::{Batch, Example, RowLength};
 use crate::loss::head::blocks;
+use crate::loss::total;
 use crate::recipe::AlignmentTarget;
 use crate::trainer::{MicroStep, StepReport};
 
@@ -119,18 +120,16 @@ impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
         step: &[Sequences<B>],
         index: usize,
     ) -> MicroStep<B> {
-        let total: usize = step.iter().map(|batch| batch.rows.real_tokens()).sum();
+        let all: usize = step.iter().map(|batch| batch.rows.real_tokens()).sum();
         let batch = &step[index];
         let own = batch.rows.real_tokens();
         let tokens = batch.whole.as_ref().map_or(own, |whole| whole.tokens);
-        let share = tokens as f64 / total.max(1) as f64;
+        let share = tokens as f64 / all.max(1) as f64;
         let (layers, output) = (&self.layers, self.output);
         let errors = layer_errors(student, self.teacher, batch, layers, output, self.device);
         let loss = match errors.len() {
             0 => Tensor::zeros([1], self.device),
-            layers => Tensor::cat(errors, 0)
-                .sum()
-                .mul_scalar(share / layers as f64),
+            layers => total(Tensor::cat(errors, 0)).mul_scalar(share / layers as f64),
         };
         MicroStep {
             loss,
@@ -169,7 +168,7 @@ fn targets<B: SsmBackend>(
 
 /// Sum of the squares, `[1]`, never zero.
 fn squared<B: Backend>(x: Tensor<B, 3>) -> Tensor<B, 1> {
-    (x.clone() * x).sum().add_scalar(f32::MIN_POSITIVE)
+    total(x.clone() * x).add_scalar(f32::MIN_POSITIVE)
 }
 
 /// Squared L2 distance of each new layer's output to the teacher's, over the square of the teacher's: 1 for a layer that
@@ -193,7 +192,7 @@ fn layer_errors<B: SsmBackend>(
             let found = student.block_output(layer_idx, Tensor::from_inner(input), output)
                 * Tensor::from_inner(mask.clone());
             let error = found - Tensor::from_inner(target);
-            (error.clone() * error).sum() / Tensor::from_inner(size)
+            total(error.clone() * error) / Tensor::from_inner(size)
         })
         .collect()
 }

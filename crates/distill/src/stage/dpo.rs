@@ -14,7 +14,9 @@ use super::{StageContext, StageOutcome};
 use crate::data::{Batch, BatchOrder, PreferenceExample, RowLength};
 use crate::loss::head::blocks;
 use crate::loss::targets::floats;
-use crate::loss::{PairValues, Targets, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
+use crate::loss::{
+    PairValues, Targets, dpo_loss, sequence_log_probs, sequence_log_probs_tracked, total,
+};
 use crate::recipe::{DpoPlan, DpoReference};
 use crate::trainer::{MicroStep, StepReport};
 
@@ -103,13 +105,13 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
             PairValues::split(floats(&lengths, self.device)),
             &self.plan,
         );
-        let total: usize = step.iter().map(|batch| batch.chosen.len()).sum();
-        let share = 1.0 / total.max(1) as f64;
+        let all: usize = step.iter().map(|batch| batch.chosen.len()).sum();
+        let share = 1.0 / all.max(1) as f64;
         let margins = loss.margins.inner();
-        let wins = margins.clone().greater_elem(0.0).float().sum();
-        let metrics = Tensor::cat(vec![margins.sum(), wins], 0).mul_scalar(share);
+        let wins = total(margins.clone().greater_elem(0.0).float());
+        let metrics = Tensor::cat(vec![total(margins), wins], 0).mul_scalar(share);
         MicroStep {
-            loss: loss.per_pair.sum().mul_scalar(share),
+            loss: total(loss.per_pair).mul_scalar(share),
             metrics,
             blocks,
         }

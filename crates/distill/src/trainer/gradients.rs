@@ -10,6 +10,8 @@ use burn::tensor::backend::Backend;
 use kernels::SsmBackend;
 use model::HybridModel;
 
+use crate::loss::total;
+
 /// Sum of squares over every gradient, `[1]`, on the device; zero when there are none.
 pub fn norm_squared<B: Backend, M: Module<Autodiff<B>>>(
     model: &M,
@@ -24,7 +26,7 @@ pub fn norm_squared<B: Backend, M: Module<Autodiff<B>>>(
     if visitor.parts.is_empty() {
         return Tensor::zeros([1], device);
     }
-    Tensor::cat(visitor.parts, 0).sum()
+    total(Tensor::cat(visitor.parts, 0))
 }
 
 struct SquaredNorm<'a, B: Backend> {
@@ -35,7 +37,7 @@ struct SquaredNorm<'a, B: Backend> {
 impl<B: Backend> ModuleVisitor<Autodiff<B>> for SquaredNorm<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         if let Some(gradient) = self.gradients.get::<B, D>(param.id) {
-            self.parts.push((gradient.clone() * gradient).sum());
+            self.parts.push(total(gradient.clone() * gradient));
         }
     }
 }
