@@ -12,3 +12,4 @@ mod recipes;
 mod resume;
 mod sweep;
 mod teacher;
+mod teacher_cache;

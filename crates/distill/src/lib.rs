@@ -22,6 +22,7 @@ pub mod recipe;
 pub mod run;
 pub mod stage;
 pub mod sweep;
+pub mod teacher_cache;
 #[cfg(test)]
 mod testing;
 pub mod trainer;

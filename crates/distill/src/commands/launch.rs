@@ -13,6 +13,7 @@ use crate::error::DistillError;
 use crate::recipe::Plan;
 use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
 use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, SweepSetup, Teacher};
+use crate::teacher_cache::{self, TeacherCaches};
 
 impl RunArgs {
     /// Runs, resumes or describes a plan.
@@ -143,9 +144,14 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         events.emit(Event::RunInterrupted);
         return Ok(SweepOutcome::Interrupted);
     };
+    let Some(teacher_caches) = teacher_caches(run, &data, events)? else {
+        events.emit(Event::RunInterrupted);
+        return Ok(SweepOutcome::Interrupted);
+    };
     let mut workshop = ModelWorkshop {
         teacher,
         data: &data,
+        teacher_caches: &teacher_caches,
         eval: plan.eval.clone(),
         device,
     };
@@ -175,6 +181,27 @@ fn data(run: &Run, events: &mut Tee) -> anyhow::Result<Option<Datasets>> {
         events,
         run.stop,
     )
+}
+
+/// What the teacher says of the data, where the plan keeps it, written by one process and read by the others; `None` if it
+/// was stopped.
+fn teacher_caches(
+    run: &Run,
+    data: &Datasets,
+    events: &mut Tee,
+) -> anyhow::Result<Option<TeacherCaches>> {
+    let plan = &run.manifest.plan;
+    if plan.teacher_cache.is_none() {
+        return Ok(Some(TeacherCaches::default()));
+    }
+    let note = || {
+        let text = "another process writes the teacher cache: waiting for it".into();
+        events.emit(Event::Note { text });
+    };
+    let Some(_lock) = run.folder.lock_data(run.stop, note)? else {
+        return Ok(None);
+    };
+    TeacherCaches::of(plan, run.teacher, data, run.folder.path(), events, run.stop)
 }
 
 /// A sweep about to run.
@@ -230,6 +257,9 @@ fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
             match ablation::write(&run.manifest.plan, run.folder)? {
                 Some(comparison) => print!("{}", ablation::text_report(&comparison)),
                 None => println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND),
+            }
+            for line in teacher_cache::truncation_lines(run.folder.path())? {
+                println!("{line}");
             }
             eprintln!("report, checkpoints and log are in `{path}`");
             let (done, all) = run.folder.state()?.count(&run.manifest.plan);

@@ -6,6 +6,7 @@ use crate::cli::ReportArgs;
 use crate::commands::Outcome;
 use crate::run::RunFolder;
 use crate::sweep;
+use crate::teacher_cache;
 
 /// Prints the table of what the run folder holds, whichever processes made it, on stdout.
 ///
@@ -38,6 +39,11 @@ pub fn run(args: ReportArgs) -> anyhow::Result<Outcome> {
                 true => println!("{}", serde_json::to_string_pretty(&rows)?),
                 false => println!("{}\n{}", sweep::text_table(&rows), sweep::LEGEND),
             }
+        }
+    }
+    if !args.json {
+        for line in teacher_cache::truncation_lines(&args.run)? {
+            println!("{line}");
         }
     }
     let (done, all) = state.count(&plan);

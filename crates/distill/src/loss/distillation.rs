@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use kernels::SsmBackend;
 use model::{CheckpointedBlocks, HybridModel};
 
-use super::{Denominators, HeadRows, Targets, fused_loss};
+use super::{Denominators, HeadRows, Targets, TeacherRows, fused_loss};
 use crate::data::Batch;
 use crate::recipe::LossPlan;
 
@@ -34,17 +34,39 @@ pub fn distillation_loss<B: SsmBackend>(
     device: &B::Device,
 ) -> DistillationLoss<B> {
     let targets = Targets::new(batch, plan, over);
+    let teacher = teacher.filter(|_| plan.kl_weight != 0.0);
+    let teacher =
+        teacher.map(|teacher| TeacherRows::Head(teacher_rows(teacher, batch, &targets, device)));
+    loss_beside(student, teacher.as_ref(), batch, &targets, plan, device)
+}
+
+/// The rows of `batch` at which a loss is taken, under a model without a tape.
+pub fn teacher_rows<B: SsmBackend>(
+    teacher: &HybridModel<B>,
+    batch: &Batch,
+    targets: &Targets,
+    device: &B::Device,
+) -> HeadRows<B> {
+    let hidden = batch.hidden(teacher, device).flatten::<2>(0, 1);
+    HeadRows::of(teacher, targets.rows.select(hidden))
+}
+
+/// As [`distillation_loss`], where what the teacher makes of `batch` is known.
+pub fn loss_beside<B: SsmBackend>(
+    student: &HybridModel<Autodiff<B>>,
+    teacher: Option<&TeacherRows<B>>,
+    batch: &Batch,
+    targets: &Targets,
+    plan: &LossPlan,
+    device: &B::Device,
+) -> DistillationLoss<B> {
     let pass = batch.training_pass(student, device);
     let hidden = pass.hidden.flatten::<2>(0, 1);
     let hidden = targets.rows.select_tracked(hidden);
-    let teacher = teacher.filter(|_| plan.kl_weight != 0.0).map(|teacher| {
-        let hidden = batch.hidden(teacher, device).flatten::<2>(0, 1);
-        HeadRows::of(teacher, targets.rows.select(hidden))
-    });
     let student = HeadRows::of(student, hidden);
     let rows_at_a_time = student.rows_at_a_time();
     DistillationLoss {
         blocks: pass.blocks,
-        ..fused_loss(student, teacher.as_ref(), &targets, plan, rows_at_a_time)
+        ..fused_loss(student, teacher, targets, plan, rows_at_a_time)
     }
 }

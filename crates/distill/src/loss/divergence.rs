@@ -16,9 +16,9 @@
 //! (method, section 4.3); reverse KL is that of MiniLLM (arXiv 2306.08543), JSD(beta) that of GKD (arXiv 2306.13649), and
 //! the residual bucket keeps top-k from being biased towards the head of the distribution (method, section 9).
 
-use burn::tensor::Tensor;
 use burn::tensor::activation::relu;
 use burn::tensor::backend::Backend;
+use burn::tensor::{Bool, Tensor};
 
 use super::Distribution;
 use super::top_k::top_k_mask;
@@ -103,16 +103,52 @@ fn top_k_kl<B: Backend>(
     student: &Distribution<B>,
 ) -> DivergenceParts<B> {
     let is_top = top_k_mask(teacher.logits(), k);
-    let (p, q) = (teacher.probs(), student.probs());
-    let outside = |probs: &Tensor<B, 2>| probs.clone().mask_fill(is_top.clone(), 0.0).sum_dim(1);
-    let (p_outside, q_outside) = (outside(&p), outside(&q).clamp_min(LEAST_MASS));
-    let inside = (p.clone() * teacher.log_ratio(student)).mask_fill(is_top.clone().bool_not(), 0.0);
-    let log_masses = p_outside.clone().clamp_min(LEAST_MASS).log() - q_outside.clone().log();
+    let probs = teacher.probs();
+    let inside = (probs.clone() * teacher.log_ratio(student))
+        .mask_fill(is_top.clone().bool_not(), 0.0)
+        .sum_dim(1);
+    let outside = probs.clone().mask_fill(is_top.clone(), 0.0).sum_dim(1);
+    let teacher = Bucketed {
+        is_top,
+        probs,
+        inside,
+        outside,
+    };
+    bucketed_kl(teacher, student)
+}
+
+/// A teacher's likeliest tokens and one bucket for all others.
+pub(super) struct Bucketed<B: Backend> {
+    /// Which tokens stand for themselves, `[rows, vocab]`.
+    pub is_top: Tensor<B, 2, Bool>,
+    /// Probabilities of those tokens, anything elsewhere, `[rows, vocab]`.
+    pub probs: Tensor<B, 2>,
+    /// Their share of the divergence, `[rows, 1]`.
+    pub inside: Tensor<B, 2>,
+    /// Mass of the bucket, `[rows, 1]`.
+    pub outside: Tensor<B, 2>,
+}
+
+/// Forward KL over buckets.
+pub(super) fn bucketed_kl<B: Backend>(
+    teacher: Bucketed<B>,
+    student: &Distribution<B>,
+) -> DivergenceParts<B> {
+    let Bucketed {
+        is_top,
+        probs,
+        inside,
+        outside,
+    } = teacher;
+    let q = student.probs();
+    let q_outside = q.clone().mask_fill(is_top.clone(), 0.0).sum_dim(1);
+    let q_outside = q_outside.clamp_min(LEAST_MASS);
+    let log_masses = outside.clone().clamp_min(LEAST_MASS).log() - q_outside.clone().log();
     // The teacher's tail, spread as the student spreads its own.
-    let spread = q.clone() * (p_outside.clone() / q_outside);
+    let spread = q.clone() * (outside.clone() / q_outside);
     DivergenceParts {
-        value: inside.sum_dim(1) + p_outside * log_masses,
-        gradient: q - spread.mask_where(is_top, p),
+        value: inside + outside * log_masses,
+        gradient: q - spread.mask_where(is_top, probs),
     }
 }
 

@@ -16,7 +16,9 @@ use kernels::{CrossEntropyKlInputs, SsmBackend, cross_entropy_kl};
 
 use super::head::{HeadGradients, blocks};
 use super::targets::{Targets, floats};
-use super::{DistillationLoss, Distribution, HeadRows, divergence, total};
+use super::{
+    DistillationLoss, Distribution, DivergenceParts, HeadRows, TeacherRows, divergence, total,
+};
 use crate::recipe::{Divergence, LossPlan};
 
 /// The loss of `plan` at the rows of `targets`; `rows_at_a_time` bounds what is in memory and does not change the result.
@@ -24,7 +26,7 @@ use crate::recipe::{Divergence, LossPlan};
 /// Without a teacher the divergence is left out.
 pub fn fused_loss<B: SsmBackend>(
     student: HeadRows<Autodiff<B>>,
-    teacher: Option<&HeadRows<B>>,
+    teacher: Option<&TeacherRows<B>>,
     targets: &Targets,
     plan: &LossPlan,
     rows_at_a_time: usize,
@@ -69,7 +71,7 @@ struct Sums<B: Backend> {
 
 fn over_blocks<B: SsmBackend>(
     student: &HeadRows<B>,
-    teacher: Option<&HeadRows<B>>,
+    teacher: Option<&TeacherRows<B>>,
     targets: &Targets,
     plan: &LossPlan,
     mut gradients: HeadGradients<B>,
@@ -82,14 +84,32 @@ fn over_blocks<B: SsmBackend>(
     for block in blocks(targets.labels.len(), rows_at_a_time) {
         let columns = columns.block(&block);
         let part = match teacher {
-            Some(teacher) if !has_kernel(plan) => {
-                let (student, teacher) = (student.logits(&block), teacher.logits(&block));
-                of_block(student, teacher, &columns, plan)
+            Some(TeacherRows::TopK(teacher)) => {
+                let teacher = teacher.block(&block);
+                let divergence = |student: &Distribution<B>| teacher.divergence(student);
+                of_block(student.logits(&block), divergence, &columns, plan)
             }
-            _ => {
-                let teacher = teacher.map(|teacher| teacher.products(&block));
+            Some(TeacherRows::Head(teacher)) if !has_kernel(plan) => {
+                let teacher = teacher.logits(&block);
+                let teacher = Distribution::at_temperature(teacher, plan.temperature);
+                let divergence = |student: &Distribution<B>| {
+                    divergence::divergence(plan.divergence, &teacher, student)
+                };
+                of_block(student.logits(&block), divergence, &columns, plan)
+            }
+            Some(TeacherRows::Head(teacher)) => {
+                let (student, teacher) = (student.products(&block), teacher.products(&block));
+                by_kernel(
+                    student,
+                    Some(teacher),
+                    columns,
+                    plan,
+                    gradients.are_wanted(),
+                )
+            }
+            None => {
                 let student = student.products(&block);
-                by_kernel(student, teacher, columns, plan, gradients.are_wanted())
+                by_kernel(student, None, columns, plan, gradients.are_wanted())
             }
         };
         ce = ce + part.ce;
@@ -177,15 +197,15 @@ fn by_kernel<B: SsmBackend>(
     }
 }
 
+/// By tensor operations; `divergence_of` is told the student at the plan's temperature.
 fn of_block<B: Backend>(
     student: Tensor<B, 2>,
-    teacher: Tensor<B, 2>,
+    divergence_of: impl FnOnce(&Distribution<B>) -> DivergenceParts<B>,
     columns: &Columns<B>,
     plan: &LossPlan,
 ) -> BlockLoss<B> {
     let temperature = plan.temperature;
     let student = Distribution::new(student);
-    let teacher = Distribution::at_temperature(teacher, temperature);
     let Columns {
         labels,
         ce_weights,
@@ -193,7 +213,7 @@ fn of_block<B: Backend>(
     } = columns;
     let ce = student.label_log_probs(labels.clone()) * ce_weights.clone();
     let ce_scale = ce_weights.clone().mul_scalar(plan.ce_weight);
-    let parts = divergence(plan.divergence, &teacher, &student.tempered(temperature));
+    let parts = divergence_of(&student.tempered(temperature));
     // T^2 keeps the size of the gradient (Hinton et al., arXiv 1503.02531); the logits are divided by T.
     let sum = total(parts.value * kl_weights.clone());
     let kl_scale = kl_weights.clone().mul_scalar(plan.kl_weight * temperature);

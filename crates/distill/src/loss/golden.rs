@@ -9,6 +9,7 @@ use model::{GqaRepeat, HybridConfig, HybridModel, LlamaConfig, MixerKind, SsmCon
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use super::TeacherRows;
 use super::{
     Denominators, Distribution, HeadRows, PairValues, Targets, distillation_loss, divergence,
     dpo_loss, fused_loss, sequence_log_probs,
@@ -227,7 +228,13 @@ fn gradient_of_the_logits_equals_the_published_one() {
         hidden: targets.rows.select(forward("teacher")),
         weight: Tensor::eye(vocab, &device),
     };
-    let parts = fused_loss(student_rows, Some(&teacher_rows), &targets, &plan, 16);
+    let parts = fused_loss(
+        student_rows,
+        Some(&TeacherRows::Head(teacher_rows)),
+        &targets,
+        &plan,
+        16,
+    );
     let expected = json("losses.json");
     let expected = expected["distill"]["hybrid_mamba1"]["loss_teacher_argmax"].as_f64();
     assert_near(

@@ -3,6 +3,7 @@
 //! Sums are weighted on the host so that adding up the micro-batches of a step gives exactly the mean of the whole step.
 //! Logits are made from hidden states a block of rows at a time ([`HeadRows`]).
 
+pub mod cached_top_k;
 pub mod distillation;
 pub mod divergence;
 pub mod dpo;
@@ -16,7 +17,8 @@ pub mod total;
 
 pub use kernels::cross_entropy_kl::Distribution;
 
-pub use distillation::{DistillationLoss, distillation_loss};
+pub use cached_top_k::{CachedTopK, TeacherRows};
+pub use distillation::{DistillationLoss, distillation_loss, loss_beside, teacher_rows};
 pub use divergence::{DivergenceParts, divergence};
 pub use dpo::{DpoLoss, PairValues, dpo_loss, sequence_log_probs, sequence_log_probs_tracked};
 pub use fused::fused_loss;

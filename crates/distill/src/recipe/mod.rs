@@ -14,6 +14,7 @@ mod precision;
 mod resolve;
 mod stage;
 mod sweep;
+mod teacher_cache;
 
 use std::path::Path;
 
@@ -42,6 +43,7 @@ pub use stage::{
     AlignmentTable, DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable,
 };
 pub use sweep::{ControlTable, StudentTable, SweepTable, TeacherTable};
+pub use teacher_cache::{TeacherCachePlan, TeacherCacheTable};
 
 /// A sweep recipe as written.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -67,6 +69,8 @@ pub struct Recipe {
     pub sweep: SweepTable,
     /// What is trained on.
     pub data: DataTable,
+    /// Keeps what the teacher says of the training data, for every arm; left out, each step asks it again.
+    pub teacher_cache: Option<TeacherCacheTable>,
     /// Before stage 1: each new mixer by itself.
     #[serde(default)]
     pub alignment: AlignmentTable,

@@ -169,6 +169,9 @@ pub struct Plan {
     /// What is measured.
     pub eval: EvalPlan,
     /// What is kept of a stage while it runs.
+    /// What is kept of the teacher's answers to it; absent: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub teacher_cache: Option<super::TeacherCachePlan>,
     #[serde(default)]
     pub checkpoint: CheckpointPlan,
     /// What is done when a stage stops learning.

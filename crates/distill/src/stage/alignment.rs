@@ -75,12 +75,12 @@ impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
         lengths.collect()
     }
 
-    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Sequences<B>> {
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Sequences<B>>> {
         let batch = |indices: &Vec<usize>| {
             let examples: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
             Sequences::new(&examples, self.length)
         };
-        micro_batches.iter().map(batch).collect()
+        Ok(micro_batches.iter().map(batch).collect())
     }
 
     fn split(&self, batch: Sequences<B>, size: usize) -> Vec<Sequences<B>> {

@@ -1,5 +1,7 @@
 //! Stage 1: the teacher's replies as labels and its distributions as targets; mixers alone are trained by default.
 
+use std::ops::Range;
+
 use burn::backend::Autodiff;
 use burn::tensor::Tensor;
 use kernels::SsmBackend;
@@ -8,20 +10,38 @@ use model::HybridModel;
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
 use crate::data::{Batch, Example, pack};
+use crate::error::DistillError;
 use crate::loss::head::blocks;
-use crate::loss::{Denominators, distillation_loss};
-use crate::recipe::{DataPlan, LossPlan, Packing};
+use crate::loss::{CachedTopK, Denominators, Targets, TeacherRows, distillation_loss, loss_beside};
+use crate::recipe::{DataPlan, Divergence, LossPlan, Packing};
+use crate::teacher_cache::{Records, TeacherCache};
 use crate::trainer::{MicroStep, StepReport};
 
-/// Conversations with cross-entropy and, where its weight is not zero, KL to the teacher.
+/// Conversations with cross-entropy and, where its weight is not zero, a divergence from the teacher.
 pub(super) struct Conversations<'a, B: SsmBackend> {
     examples: &'a [Example],
     /// The examples that share each row
     rows: Vec<Vec<usize>>,
     teacher: &'a HybridModel<B>,
+    /// What the teacher said before, in place of asking it again
+    cache: Option<Cache<'a>>,
     loss: LossPlan,
     data: &'a DataPlan,
     device: &'a B::Device,
+}
+
+/// What the teacher said before, and how many of the likeliest tokens the loss looks at.
+#[derive(Clone, Copy)]
+struct Cache<'a> {
+    teacher: &'a TeacherCache,
+    k: usize,
+}
+
+/// A micro-batch on the host.
+pub(super) struct Dealt {
+    rows: Batch,
+    /// What the teacher said at the labels of each row, if that is known.
+    said: Option<Vec<Records>>,
 }
 
 impl<'a, B: SsmBackend> Conversations<'a, B> {
@@ -29,6 +49,7 @@ impl<'a, B: SsmBackend> Conversations<'a, B> {
     pub fn new(context: &StageContext<'a, B>, examples: &'a [Example]) -> Self {
         let (data, stage) = (&context.plan.data, context.stage);
         let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
+        let cache = context.teacher_caches.of_stage(stage.kind);
         Self {
             examples,
             rows: match data.packing {
@@ -36,62 +57,95 @@ impl<'a, B: SsmBackend> Conversations<'a, B> {
                 Packing::Exact | Packing::Published => pack(&lengths, data.seq_len, stage.seed),
             },
             teacher: context.teacher,
+            cache: match (cache, stage.loss.divergence) {
+                (Some(teacher), Divergence::TopK { k }) if stage.loss.kl_weight > 0.0 => {
+                    let k = k.min(teacher.k());
+                    Some(Cache { teacher, k })
+                }
+                _ => None,
+            },
             loss: stage.loss,
             data,
             device: context.device,
         }
     }
+
+    /// What the teacher said at the labels of a row.
+    fn said(&self, row: usize) -> Option<Result<Records, DistillError>> {
+        let Cache { teacher, k } = self.cache?;
+        let mut said = Records::default();
+        for example in &self.rows[row] {
+            match teacher.read(*example, k) {
+                Ok(of_example) => said.extend(&of_example),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+        Some(Ok(said))
+    }
 }
 
 impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
-    type Batch = Batch;
+    type Batch = Dealt;
 
     fn lengths(&self) -> Vec<usize> {
         let tokens = |row: &Vec<usize>| row.iter().map(|i| self.examples[*i].ids.len()).sum();
         self.rows.iter().map(tokens).collect()
     }
 
-    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Batch> {
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Dealt>> {
         let examples = |row: &usize| self.rows[*row].iter().map(|i| &self.examples[*i]);
         let batch = |rows: &Vec<usize>| {
             let packed = || -> Vec<Vec<&Example>> {
                 rows.iter().map(|row| examples(row).collect()).collect()
             };
-            match self.data.packing {
+            let said: Option<Result<_, _>> = rows.iter().map(|row| self.said(*row)).collect();
+            let rows = match self.data.packing {
                 Packing::None => Batch::new(rows.iter().flat_map(examples), self.data.row_length()),
                 Packing::Exact => Batch::packed(&packed(), self.data.seq_len),
                 Packing::Published => {
                     Batch::packed_without_boundaries(&packed(), self.data.seq_len)
                 }
-            }
+            };
+            Ok(Dealt {
+                rows,
+                said: said.transpose()?,
+            })
         };
         micro_batches.iter().map(batch).collect()
     }
 
-    fn split(&self, batch: Batch, size: usize) -> Vec<Batch> {
-        let parts = blocks(batch.rows(), size);
-        parts.map(|rows| batch.part(rows)).collect()
+    fn split(&self, batch: Dealt, size: usize) -> Vec<Dealt> {
+        let part = |rows: Range<usize>| Dealt {
+            rows: batch.rows.part(rows.clone()),
+            said: batch.said.as_ref().map(|said| said[rows].to_vec()),
+        };
+        blocks(batch.rows.rows(), size).map(part).collect()
     }
 
-    fn tokens(&self, batch: &Batch) -> usize {
-        batch.real_tokens()
+    fn tokens(&self, batch: &Dealt) -> usize {
+        batch.rows.real_tokens()
     }
 
     fn forward(
         &self,
         student: &HybridModel<Autodiff<B>>,
-        step: &[Batch],
+        step: &[Dealt],
         index: usize,
     ) -> MicroStep<B> {
-        let over = Denominators::of(step);
-        let parts = distillation_loss(
-            student,
-            Some(self.teacher),
-            &step[index],
-            &self.loss,
-            over,
-            self.device,
-        );
+        let over = Denominators::of(step.iter().map(|batch| &batch.rows));
+        let Dealt { rows, said } = &step[index];
+        let (loss, device) = (&self.loss, self.device);
+        let parts = match (said, self.cache) {
+            (Some(said), Some(Cache { k, .. })) => {
+                let targets = Targets::new(rows, loss, over);
+                let mut records = Records::default();
+                said.iter().for_each(|of_row| records.extend(of_row));
+                records.pad(targets.labels.len(), k);
+                let teacher = TeacherRows::TopK(CachedTopK::new(&records, k, device));
+                loss_beside(student, Some(&teacher), rows, &targets, loss, device)
+            }
+            _ => distillation_loss(student, Some(self.teacher), rows, loss, over, device),
+        };
         MicroStep {
             loss: parts.loss,
             metrics: Tensor::cat(vec![parts.ce, parts.kl], 0),

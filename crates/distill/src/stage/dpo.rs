@@ -57,7 +57,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         lengths(self.pairs)
     }
 
-    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<PairBatch> {
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<PairBatch>> {
         let batch = |indices: &Vec<usize>| {
             let (chosen, rejected) = self.reference.borrow_mut().log_probs(indices);
             PairBatch {
@@ -66,7 +66,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
                 rejected,
             }
         };
-        micro_batches.iter().map(batch).collect()
+        Ok(micro_batches.iter().map(batch).collect())
     }
 
     fn split(&self, batch: PairBatch, size: usize) -> Vec<PairBatch> {

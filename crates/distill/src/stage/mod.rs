@@ -18,6 +18,7 @@ use crate::checkpoint::StepCheckpoints;
 use crate::data::Datasets;
 use crate::recipe::{Plan, StageKind, StagePlan};
 use crate::run::{EventSink, StopFlag};
+use crate::teacher_cache::TeacherCaches;
 
 /// What a stage works with.
 pub struct StageContext<'a, B: SsmBackend> {
@@ -44,6 +45,8 @@ pub struct StageContext<'a, B: SsmBackend> {
     /// Most sequences (DPO: pairs) that are computed at once: the plan's `batch_size`, or fewer where a device has no
     /// memory for that. The order of examples and what a step averages over stay the plan's.
     pub micro_batch: usize,
+    /// What the teacher was asked before.
+    pub teacher_caches: &'a TeacherCaches,
 }
 
 /// How a stage ended.

@@ -22,7 +22,10 @@ pub(super) trait Examples<B: SsmBackend> {
     type Batch;
 
     /// The micro-batches of one step, from indices of examples.
-    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Self::Batch>;
+    ///
+    /// # Errors
+    /// When something of them is on disk and cannot be read.
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Self::Batch>>;
 
     /// `batch` as micro-batches of at most `size` of its sequences (DPO: pairs), whose shares of the loss add up to its
     /// own.
@@ -79,7 +82,7 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
     course.resume(checkpoints, events)?;
     while course.step < stage.steps {
         let started = Instant::now();
-        let mut batches = examples.collect(&course.next_batches());
+        let mut batches = examples.collect(&course.next_batches())?;
         if micro_batch < stage.batch_size {
             let split = |batch| examples.split(batch, micro_batch);
             batches = batches.into_iter().flat_map(split).collect();

@@ -5,8 +5,12 @@ use model::Tokenizer;
 use super::*;
 use crate::checkpoint::Origin;
 use crate::data::PreferenceExample;
-use crate::recipe::{KlMask, Packing, PadTo, Plan, Precision, Recipe, default_recipe};
+use crate::recipe::{
+    Divergence, KlMask, Packing, PadTo, Plan, Precision, Recipe, TeacherCachePlan, default_recipe,
+};
 use crate::run::Event;
+use crate::sweep::Teacher;
+use crate::teacher_cache::TeacherCaches;
 use crate::testing::{examples, student, teacher};
 
 fn plan() -> Plan {
@@ -85,6 +89,15 @@ fn run_in(
         parent_sha256: "parent".into(),
     };
     let checkpoints = StepCheckpoints::of(&dir.path().join("stage"), origin, plan.checkpoint);
+    let of = Teacher {
+        model: teacher.clone(),
+        tokenizer: tokenizer.clone(),
+        sha256: "teacher".into(),
+    };
+    let never = StopFlag::new();
+    let caches = TeacherCaches::of(plan, &of, &data, dir.path(), &mut events, &never)
+        .expect("the folder is new")
+        .expect("nobody stopped it");
     let context = StageContext {
         plan,
         stage,
@@ -97,6 +110,7 @@ fn run_in(
         device: &Default::default(),
         checkpoints: &checkpoints,
         micro_batch: micro_batch.min(stage.batch_size),
+        teacher_caches: &caches,
     };
     let outcome = run_stage(context, student).expect("the stage runs");
     (outcome, events)
@@ -303,6 +317,42 @@ fn blocks_that_are_run_again_give_the_same_steps_to_the_bit() {
             StageKind::Dpo,
         ] {
             assert!(run(kind, true) == run(kind, false), "{kind:?}, {packing:?}");
+        }
+    }
+}
+
+#[test]
+fn a_teacher_from_the_cache_teaches_what_it_said() {
+    for packing in [Packing::None, Packing::Exact] {
+        let mut plan = plan();
+        (plan.data.packing, plan.data.seq_len) = (packing, 24);
+        for stage in plan.arms.iter_mut().flat_map(|arm| &mut arm.rungs) {
+            for stage in &mut stage.stages {
+                stage.loss.kl_mask = KlMask::Labels;
+                stage.loss.divergence = Divergence::TopK { k: 4 };
+                stage.loss.kl_weight = 1.0;
+            }
+        }
+        let run = |kind, cached: Option<usize>, micro_batch| {
+            let plan = Plan {
+                teacher_cache: cached.map(|k| TeacherCachePlan { k }),
+                ..plan.clone()
+            };
+            let (_, events) = run_in(&plan, kind, micro_batch, &StopFlag::new());
+            let has_read = |event: &Event| matches!(event, Event::Note { text } if text.starts_with("the teacher reads"));
+            assert_eq!(events.iter().any(has_read), cached.is_some());
+            losses(&events)
+        };
+        for kind in [StageKind::Distillation, StageKind::Sft] {
+            let expected = run(kind, None, usize::MAX);
+            for (k, micro_batch) in [(4, usize::MAX), (9, usize::MAX), (4, 1)] {
+                let found = run(kind, Some(k), micro_batch);
+                assert_ne!(found, expected, "log-probabilities of f16");
+                for (found, expected) in found.iter().zip(&expected) {
+                    let apart = (found / expected - 1.0).abs();
+                    assert!(apart < 1e-3, "{kind:?}, {k}: {found} and {expected}");
+                }
+            }
         }
     }
 }

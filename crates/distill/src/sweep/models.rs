@@ -17,6 +17,7 @@ use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan,
 use crate::run::{ModelSize, Scores, plan_sha256};
 use crate::stage::{StageContext, StageOutcome, allocation, run_stage};
 
+use crate::teacher_cache::TeacherCaches;
 /// Context of the decode-state column, tokens.
 const STATE_CONTEXT: usize = 4096;
 /// Sequences on which new mixers are brought to the size of attention.
@@ -31,6 +32,8 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
     /// What is trained on and measured with.
     pub data: &'a Datasets,
     /// What is measured.
+    /// What the teacher was asked before.
+    pub teacher_caches: &'a TeacherCaches,
     pub eval: EvalPlan,
     /// Where it happens.
     pub device: &'a B::Device,
@@ -284,6 +287,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 
     fn save(
+            teacher_caches: self.teacher_caches,
         &mut self,
         model: &HybridModel<B>,
         stage: &StagePlan,

@@ -9,6 +9,7 @@ use crate::checkpoint;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
 use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, StopFlag, Tee};
+use crate::teacher_cache::truncation_lines;
 
 /// How a sweep ended when nothing failed.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,7 +65,10 @@ pub fn run_sweep<W: Workshop>(
     folder.update_state(|state| {
         table = rows(plan, state);
         folder.write_json("report.json", &table)?;
-        let page = super::markdown_report(plan, &table);
+        let mut page = super::markdown_report(plan, &table);
+        for line in truncation_lines(folder.path())? {
+            page += &format!("\n{line}.\n");
+        }
         checkpoint::write_atomically(&folder.path().join("report.md"), page.as_bytes())
     })?;
     let rows = table;

@@ -1,10 +1,13 @@
 use burn::backend::Flex;
+use burn::tensor::activation::log_softmax;
 use proptest::prelude::*;
 
 use super::*;
 use crate::loss::RowIndex;
 use crate::loss::testing::{self, D_MODEL, any_divergence, gradient, numbers, rows, worst_error};
+use crate::loss::{CachedTopK, TeacherRows};
 use crate::recipe::Divergence;
+use crate::teacher_cache::Records;
 
 type T = Autodiff<Flex>;
 
@@ -41,14 +44,23 @@ struct Run {
 
 /// Loss and gradients of three times the loss.
 fn run(plan: &LossPlan, is_head_frozen: bool, rows_at_a_time: usize) -> Run {
+    let teacher = TeacherRows::Head(rows::<Flex>(ROWS, VOCAB, 2, 2.0));
+    run_with(&teacher, plan, is_head_frozen, rows_at_a_time)
+}
+
+fn run_with(
+    teacher: &TeacherRows<Flex>,
+    plan: &LossPlan,
+    is_head_frozen: bool,
+    rows_at_a_time: usize,
+) -> Run {
     let student = rows::<T>(ROWS, VOCAB, 1, 2.0);
-    let teacher = rows::<Flex>(ROWS, VOCAB, 2, 2.0);
     let student = HeadRows {
         hidden: student.hidden.require_grad(),
         weight: student.weight.set_require_grad(!is_head_frozen),
     };
     let leaves = [student.hidden.clone(), student.weight.clone()];
-    let parts = fused_loss(student, Some(&teacher), &targets(), plan, rows_at_a_time);
+    let parts = fused_loss(student, Some(teacher), &targets(), plan, rows_at_a_time);
     let gradients = parts.loss.clone().mul_scalar(3.0).backward();
     Run {
         loss: numbers(parts.loss)[0],
@@ -126,7 +138,10 @@ fn the_one_operation_equals_the_tensor_operations() {
     let plan = plan(Divergence::ForwardKl, 1.0);
     let columns = Columns::<Flex>::new(&targets(), &Default::default());
     let logits = |seed| rows::<Flex>(ROWS, VOCAB, seed, 2.0).logits(&(0..ROWS));
-    let expected = of_block(logits(1), logits(2), &columns, &plan);
+    let teacher = Distribution::new(logits(2));
+    let forward_kl =
+        |student: &Distribution<Flex>| divergence::divergence(plan.divergence, &teacher, student);
+    let expected = of_block(logits(1), forward_kl, &columns, &plan);
     let got = by_kernel(logits(1), Some(logits(2)), columns, &plan, true);
     let near = |got: Vec<f64>, expected: Vec<f64>| worst_error(&got, &expected, 0.1) < 1e-6;
     assert!(near(numbers(got.ce), numbers(expected.ce)));
@@ -141,6 +156,38 @@ fn a_frozen_head_gets_no_gradient_and_the_hidden_states_the_same() {
     let (frozen, trained) = (run(&plan, true, 4), run(&plan, false, 4));
     assert!(frozen.gradients[1].is_none() && trained.gradients[1].is_some());
     assert_eq!(frozen.gradients[0], trained.gradients[0]);
+}
+
+#[test]
+fn a_teacher_that_was_asked_before_gives_the_loss_of_its_likeliest_tokens() {
+    for k in [1, 3, VOCAB - 1] {
+        let plan = plan(Divergence::TopK { k }, 1.0);
+        let log_probs = log_softmax(rows::<Flex>(ROWS, VOCAB, 2, 2.0).logits(&(0..ROWS)), 1);
+        let mut records = Records::default();
+        for log_probs in numbers(log_probs).chunks(VOCAB) {
+            let mut ids: Vec<usize> = (0..VOCAB).collect();
+            ids.sort_by(|a, b| log_probs[*b].total_cmp(&log_probs[*a]));
+            let (top, rest) = ids.split_at(k);
+            records.ids.extend(top.iter().map(|id| *id as i32));
+            let of = |id: &usize| log_probs[*id] as f32;
+            records.log_probs.extend(top.iter().map(of));
+            let mass: f64 = rest.iter().map(|id| log_probs[*id].exp()).sum();
+            records.log_residuals.push(mass.ln() as f32);
+        }
+        let cached = TeacherRows::TopK(CachedTopK::new(&records, k, &Default::default()));
+        let asked = TeacherRows::Head(rows::<Flex>(ROWS, VOCAB, 2, 2.0));
+        for rows_at_a_time in [ROWS, 2] {
+            let found = run_with(&cached, &plan, false, rows_at_a_time);
+            let expected = run_with(&asked, &plan, false, rows_at_a_time);
+            let near = |found: &[f64], expected: &[f64]| worst_error(found, expected, 0.1) < 1e-5;
+            assert!(near(&[found.loss], &[expected.loss]), "{k}");
+            assert!(near(&found.parts, &expected.parts), "{k}");
+            for (found, expected) in found.gradients.iter().zip(&expected.gradients) {
+                let [found, expected] = [found, expected].map(|g| g.as_ref().expect("wanted"));
+                assert!(near(found, expected), "{k}: {found:?} {expected:?}");
+            }
+        }
+    }
 }
 
 #[test]

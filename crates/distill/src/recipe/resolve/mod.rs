@@ -4,6 +4,7 @@ mod arms;
 mod check;
 mod dpo;
 mod loss;
+mod teacher_cache;
 
 use self::arms::arms;
 use self::check::{Check, is_name};
@@ -39,12 +40,17 @@ impl Plan {
             teacher: teacher(recipe, &check)?,
             arms: arms(recipe, &student, init, &check)?,
             data: data(recipe, &check)?,
+            teacher_cache: match &recipe.teacher_cache {
+                Some(table) => Some(teacher_cache::teacher_cache(table, &check)?),
+                None => None,
+            },
             eval: eval(recipe),
             checkpoint: checkpoint(recipe, &check)?,
             guard: guard(recipe, &check)?,
             ablation: None,
         };
         check.data_serves_stages(&plan)?;
+        teacher_cache::check_stages(&plan, &check)?;
         Ok(plan)
     }
 }

@@ -3,10 +3,10 @@ use std::cell::RefCell;
 
 use burn::backend::{Autodiff, Flex};
 
-use super::super::distillation::Conversations;
+use super::super::distillation::{Conversations, Dealt};
 use super::super::steps::{self, Examples, StepMetrics};
 use super::*;
-use crate::data::{Batch, Example};
+use crate::data::Example;
 use crate::trainer::{MicroStep, StepReport};
 
 /// Conversations whose loss is multiplied in some micro-batches, counted in the order in which they are dealt.
@@ -20,24 +20,21 @@ struct Planted<'a> {
 }
 
 impl Examples<Flex> for Planted<'_> {
-    type Batch = (Batch, f64);
+    type Batch = (Dealt, f64);
 
     fn lengths(&self) -> Vec<usize> {
         self.inner.lengths()
     }
 
-    fn collect(&self, micro_batches: &[Vec<usize>]) -> Vec<Self::Batch> {
+    fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Self::Batch>> {
         self.dealt.borrow_mut().extend_from_slice(micro_batches);
         let factor = |batch: &Vec<usize>| {
             let number = self.pass.iter().position(|dealt| dealt == batch);
             (self.factor)(number.expect("the first pass is not over") + 1)
         };
         let factors: Vec<_> = micro_batches.iter().map(factor).collect();
-        self.inner
-            .collect(micro_batches)
-            .into_iter()
-            .zip(factors)
-            .collect()
+        let batches = self.inner.collect(micro_batches)?;
+        Ok(batches.into_iter().zip(factors).collect())
     }
 
     fn split(&self, (batch, factor): Self::Batch, size: usize) -> Vec<Self::Batch> {
@@ -46,7 +43,7 @@ impl Examples<Flex> for Planted<'_> {
     }
 
     fn tokens(&self, (batch, _): &Self::Batch) -> usize {
-        batch.real_tokens()
+        self.inner.tokens(batch)
     }
 
     fn forward(
@@ -125,6 +122,7 @@ fn run_planted(
         device: &device,
         checkpoints: &checkpoints,
         micro_batch: stage.batch_size,
+        teacher_caches: &TeacherCaches::default(),
     };
     let planted = Planted {
         inner: Conversations::new(&context, &all),

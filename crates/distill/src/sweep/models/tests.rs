@@ -12,6 +12,7 @@ use crate::data::PreferenceExample;
 use crate::recipe::Recipe;
 use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee, TimedEvent};
 use crate::sweep::{Selection, SweepOutcome, SweepRow, SweepSetup, run_sweep};
+use crate::teacher_cache::TeacherCaches;
 use crate::testing::{chat_tokenizer, examples, llama};
 
 const RECIPE: &str = r#"
@@ -143,9 +144,16 @@ impl Setup {
     }
 
     /// Every file of the finished checkpoints.
+        let (plan, data) = (&self.plan, &self.data);
+        let caches =
+            TeacherCaches::of(plan, &self.teacher, data, folder.path(), &mut tee, &stop).unwrap();
+        let Some(caches) = caches else {
+            return SweepOutcome::Interrupted;
+        };
     fn checkpoints(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         for stage in self.plan.stages() {
+            teacher_caches: &caches,
             let folder = PathBuf::from("checkpoints").join(stage.path());
             for file in ["model.safetensors", "mamba_config.json"] {
                 let file = folder.join(file);
