@@ -93,6 +93,25 @@ fn ratios_start_from_the_init_model_where_nothing_is_progressive() {
 }
 
 #[test]
+fn layers_that_are_measured_take_the_settings_of_alignment_and_no_stage() {
+    let measured = plan(&root().join("tests/recipes/valid/kl_guided.toml")).unwrap();
+    assert!(measured.activation_checkpointing);
+    let arm = &measured.arms[0];
+    let choice = arm.layer_choice.as_ref().unwrap();
+    assert_eq!((choice.alignment.steps, choice.sequences), (40, 8));
+    assert_eq!(choice.alignment.batch_size, 4);
+    assert_eq!(arm.rungs[0].stages.len(), 2);
+    let ranked = plan(&root().join("tests/recipes/valid/ranked.toml")).unwrap();
+    assert_eq!(ranked.arms[0].layer_choice, None);
+}
+
+#[test]
+fn a_cache_keeps_64_tokens_where_nothing_is_said() {
+    let cached = plan(&root().join("tests/recipes/valid/cached_teacher.toml")).unwrap();
+    assert_eq!(cached.teacher_cache.map(|cache| cache.k), Some(64));
+}
+
+#[test]
 fn ratios_and_controls_become_arms() {
     let plan = plan(&root().join("tests/recipes/valid/full.toml")).unwrap();
     let arms: Vec<_> = plan

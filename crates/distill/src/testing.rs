@@ -34,16 +34,20 @@ pub(crate) fn teacher<B: SsmBackend>() -> HybridModel<B> {
     HybridModel::init_seeded(&HybridConfig::teacher(llama()), 5, &Default::default())
 }
 
-/// The teacher with a Mamba2 mixer in its first layer.
-pub(crate) fn student() -> HybridModel<Flex> {
-    let ssm = SsmConfig {
+/// Mamba2 as large as its attention.
+pub(crate) fn ssm() -> SsmConfig {
+    SsmConfig {
         dt_bias_multiplicity: 1,
         gqa_repeat: GqaRepeat::Head,
         ..SsmConfig::published(MixerKind::Mamba2, &llama())
-    };
+    }
+}
+
+/// The teacher with a Mamba2 mixer in its first layer.
+pub(crate) fn student() -> HybridModel<Flex> {
     let plan = LayerPlan::for_ratio(2, 0.5, Layout::Interleaved).expect("half of two layers");
     teacher::<Flex>()
-        .convert(&ssm, &plan, InitFrom::Attention, 3)
+        .convert(&ssm(), &plan, InitFrom::Attention, 3)
         .expect("converts")
 }
 

@@ -1,5 +1,6 @@
 //! From attention to SSM: which layers, and with which weights.
 
+mod graft;
 pub(crate) mod init;
 mod layer_plan;
 mod start;

@@ -137,7 +137,9 @@ mod tests {
                 let mut arm = plan.arms[index].clone();
                 arm.name.clear();
                 arm.seed = 0;
-                for stage in arm.rungs.iter_mut().flat_map(|rung| &mut rung.stages) {
+                let choice = arm.layer_choice.as_mut();
+                let of_rungs = arm.rungs.iter_mut().flat_map(|rung| &mut rung.stages);
+                for stage in of_rungs.chain(choice.map(|choice| &mut choice.alignment)) {
                     stage.arm.clear();
                     stage.seed = 0;
                 }

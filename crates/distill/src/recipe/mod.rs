@@ -7,6 +7,7 @@ mod checkpoint;
 mod data;
 mod dpo;
 mod guard;
+mod layer_choice;
 mod loss;
 mod overrides;
 mod plan;
@@ -30,6 +31,7 @@ pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
 pub use dpo::{DpoLossKind, DpoPlan, DpoReference, PreferenceLoss};
 pub use guard::{GuardPlan, GuardTable};
+pub use layer_choice::{LayerChoicePlan, LayerChoiceTable, LayoutKey};
 pub use loss::{Divergence, DivergenceKind, KlMask, KlReduction, LossPlan};
 pub use model::{GqaRepeat, InitFrom, Layout, MixerKind, StartOption};
 pub use overrides::apply_overrides;
@@ -71,6 +73,9 @@ pub struct Recipe {
     pub data: DataTable,
     /// Keeps what the teacher says of the training data, for every arm; left out, each step asks it again.
     pub teacher_cache: Option<TeacherCacheTable>,
+    /// How `student.layout = "kl-guided"` measures.
+    #[serde(default)]
+    pub layer_choice: LayerChoiceTable,
     /// Before stage 1: each new mixer by itself.
     #[serde(default)]
     pub alignment: AlignmentTable,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AblationPlan, CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, Layout, MixerKind, Packing,
-    PadTo, Precision, StagePlan, StartOption,
+    AblationPlan, CheckpointPlan, GqaRepeat, GuardPlan, InitFrom, LayerChoicePlan, Layout,
+    MixerKind, Packing, PadTo, Precision, StagePlan, StartOption,
 };
 use crate::data::RowLength;
 
@@ -129,6 +129,9 @@ pub struct ArmPlan {
     pub init: InitFrom,
     /// Seed of the new mixers' fresh weights.
     pub seed: u64,
+    /// How it finds the layers that keep attention; absent where `student` says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layer_choice: Option<LayerChoicePlan>,
     /// Whether each rung starts from the one before; otherwise each starts from the init model.
     pub is_chained: bool,
     /// Ratios in order.
@@ -166,12 +169,12 @@ pub struct Plan {
     pub arms: Vec<ArmPlan>,
     /// What is trained on.
     pub data: DataPlan,
-    /// What is measured.
-    pub eval: EvalPlan,
-    /// What is kept of a stage while it runs.
     /// What is kept of the teacher's answers to it; absent: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub teacher_cache: Option<super::TeacherCachePlan>,
+    /// What is measured.
+    pub eval: EvalPlan,
+    /// What is kept of a stage while it runs.
     #[serde(default)]
     pub checkpoint: CheckpointPlan,
     /// What is done when a stage stops learning.

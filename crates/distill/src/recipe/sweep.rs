@@ -1,8 +1,8 @@
 //! Recipe tables `[teacher]`, `[student]`, `[sweep]`.
 use serde::{Deserialize, Serialize};
 
-use super::StageKind;
-use model::{GqaRepeat, InitFrom, Layout, MixerKind, StartOption};
+use super::{LayoutKey, StageKind};
+use model::{GqaRepeat, InitFrom, MixerKind, StartOption};
 
 /// `[teacher]`.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -23,7 +23,7 @@ pub struct StudentTable {
     /// What they are given beside that: `identity-conv`, `scale-c`, `match-output` (nothing).
     pub start: Option<Vec<StartOption>>,
     /// Which layers keep attention (`interleaved`).
-    pub layout: Option<Layout>,
+    pub layout: Option<LayoutKey>,
     /// How often the step bias is added: 1 (default) or 2 (published).
     pub dt_bias_multiplicity: Option<u8>,
     /// How KV heads are repeated (`head`).

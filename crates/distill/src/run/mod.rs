@@ -13,5 +13,5 @@ pub use log::{EventLog, Tee};
 pub(crate) use manifest::plan_sha256;
 pub use manifest::{Manifest, Versions};
 pub use reader::LogReader;
-pub use state::{FinishedStage, MicroBatch, RunState, Scores};
+pub use state::{FinishedStage, LayerRanking, MicroBatch, RankingRound, RunState, Scores};
 pub use stop::StopFlag;

@@ -1,7 +1,7 @@
 //! `state.json`: what is finished, rewritten whole after each stage.
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::{Plan, StageKind, StagePlan};
+use crate::recipe::{ArmPlan, InitFrom, Plan, StageKind, StagePlan, StudentPlan};
 
 /// What was measured of a model.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,6 +51,53 @@ pub struct MicroBatch {
     pub size: usize,
 }
 
+/// The layers of a student from the one that needs attention most to the one that needs it least, as far as they are known.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayerRanking {
+    /// What the attention layers become.
+    pub student: StudentPlan,
+    /// Where the new mixers' weights come from.
+    pub init: InitFrom,
+    /// Seed of their fresh weights and of their alignment.
+    pub seed: u64,
+    /// What was measured, in the order in which layers lost their attention.
+    pub rounds: Vec<RankingRound>,
+}
+
+/// A layer lost its attention, because the student stayed closest to the teacher without it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RankingRound {
+    /// The layer.
+    pub replaced: usize,
+    /// KL from the teacher with each layer that still had attention replaced too, nats a label.
+    pub kl: Vec<(usize, f64)>,
+}
+
+impl LayerRanking {
+    /// Of the students of an arm, before anything was measured.
+    pub fn of(arm: &ArmPlan) -> Self {
+        Self {
+            student: arm.student.clone(),
+            init: arm.init,
+            seed: arm.seed,
+            rounds: Vec::new(),
+        }
+    }
+
+    /// Whether it is about the same students.
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.student, self.init, self.seed) == (&other.student, other.init, other.seed)
+    }
+
+    /// Layers in the order in which they keep attention: the one replaced last comes first.
+    pub fn order(&self) -> Vec<usize> {
+        let layers = self.rounds.iter().rev();
+        layers.map(|round| round.replaced).collect()
+    }
+}
+
 /// What is finished, and what a run has learned about its device.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -62,6 +109,9 @@ pub struct RunState {
     /// Stages in smaller micro-batches than planned (`--auto-batch`).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub micro_batches: Vec<MicroBatch>,
+    /// Layers of the students that find them by KL.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layer_rankings: Vec<LayerRanking>,
 }
 
 impl RunState {
@@ -99,6 +149,22 @@ impl RunState {
             stage: stage.kind,
             size,
         });
+    }
+
+    /// What is known about the layers of an arm's students.
+    pub fn layer_ranking(&self, arm: &ArmPlan) -> LayerRanking {
+        let empty = LayerRanking::of(arm);
+        let found = self
+            .layer_rankings
+            .iter()
+            .find(|known| known.is_like(&empty));
+        found.cloned().unwrap_or(empty)
+    }
+
+    /// Records it, in place of what was known before.
+    pub fn set_layer_ranking(&mut self, ranking: LayerRanking) {
+        self.layer_rankings.retain(|known| !known.is_like(&ranking));
+        self.layer_rankings.push(ranking);
     }
 
     /// The record of a stage, if it is finished.

@@ -148,15 +148,18 @@ pub fn describe(
             for stage_plan in &rung.stages {
                 let cost = stage(&config, plan, stage_plan);
                 let label = label(arm, stage_plan);
+                let kept = match arm.layer_choice {
+                    Some(_) => format!("{} by KL", cost.attn_layers.len()),
+                    None => format!("{:?}", cost.attn_layers),
+                };
                 text += &format!(
-                    "{label:<width$}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {:?}\n",
+                    "{label:<width$}{:>7}  {:>7.2} M{:>8.2} M{:>11}{:>10}{:>8}  {kept}\n",
                     stage_plan.steps,
                     cost.parameters as f64 / 1e6,
                     cost.trainable as f64 / 1e6,
                     cost.tokens,
                     bytes(cost.memory_bytes),
                     time(cost.flops, flops_per_s),
-                    cost.attn_layers,
                 );
                 tokens += cost.tokens;
                 flops += cost.flops;

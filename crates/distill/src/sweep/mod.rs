@@ -1,5 +1,6 @@
 //! Ratio after ratio, each from the last: orchestration, resume, the final table.
 mod estimate;
+mod layer_ranking;
 mod models;
 mod progression;
 mod report;
@@ -13,4 +14,4 @@ pub use progression::{SweepOutcome, SweepSetup, run_sweep};
 pub use report::{LEGEND, RowKind, SweepRow, markdown_report, markdown_table, rows, text_table};
 pub use selection::Selection;
 pub use teacher::{Teacher, teacher_name};
-pub use workshop::{Training, Workshop};
+pub use workshop::{Ranking, Training, Workshop};

@@ -9,15 +9,16 @@ use model::load::{CheckpointMeta, SavePrecision};
 use model::{HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_state_bytes};
 
 use super::estimate::{self, bytes as size};
-use super::{Teacher, Training, Workshop};
-use crate::checkpoint::{Origin, StepCheckpoints};
+use super::layer_ranking::Ranker;
+use super::{Ranking, Teacher, Training, Workshop};
+use crate::checkpoint::{self, Origin, StepCheckpoints};
 use crate::data::{Datasets, Example};
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
-use crate::run::{ModelSize, Scores, plan_sha256};
+use crate::run::{Event, EventSink, LayerRanking, ModelSize, Scores, plan_sha256};
 use crate::stage::{StageContext, StageOutcome, allocation, run_stage};
-
 use crate::teacher_cache::TeacherCaches;
+
 /// Context of the decode-state column, tokens.
 const STATE_CONTEXT: usize = 4096;
 /// Sequences on which new mixers are brought to the size of attention.
@@ -31,9 +32,9 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
     pub teacher: &'a Teacher<B>,
     /// What is trained on and measured with.
     pub data: &'a Datasets,
-    /// What is measured.
     /// What the teacher was asked before.
     pub teacher_caches: &'a TeacherCaches,
+    /// What is measured.
     pub eval: EvalPlan,
     /// Where it happens.
     pub device: &'a B::Device,
@@ -126,7 +127,7 @@ fn out_of_memory(
 }
 
 /// The value to twelve digits: as many as `state.json` gives back to the bit, so that a resumed run prints the same table.
-fn recordable(value: f64) -> f64 {
+pub(super) fn recordable(value: f64) -> f64 {
     format!("{value:.11e}").parse().unwrap_or(value)
 }
 
@@ -196,6 +197,67 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         Ok(student.with_start(from, &arm.student.start, calibration)?)
     }
 
+    fn rank_layers(&mut self, ranking: Ranking) -> anyhow::Result<Option<LayerRanking>> {
+        let Ranking {
+            plan,
+            arm,
+            choice,
+            mut known,
+            folder,
+            events,
+            stop,
+            keep,
+        } = ranking;
+        let (teacher, n_layers) = (&self.teacher.model, self.teacher.model.n_layers());
+        if known.rounds.len() == n_layers {
+            return Ok(Some(known));
+        }
+        let mut note = |text: String| events.emit(Event::Note { text });
+        note(format!(
+            "finding the layers of `{}`: {n_layers} mixers are aligned in {} steps",
+            arm.name, choice.alignment.steps
+        ));
+        let student = self.convert(teacher, arm, 0.0)?;
+        let training = Training {
+            plan,
+            stage: &choice.alignment,
+            parent_sha256: &self.teacher.sha256,
+            micro_batch: choice.alignment.batch_size,
+            folder,
+            events: &mut WithoutSteps(events),
+            stop,
+        };
+        let Some(aligned) = self.train(training, student)? else {
+            return Ok(None);
+        };
+        let length = plan.data.row_length();
+        let (examples, rows) = (&self.data.distillation, choice.alignment.batch_size);
+        let size = [choice.sequences, rows];
+        let ranker = Ranker::new(teacher, &aligned, examples, size, length, self.device);
+        loop {
+            let mut replaced = known.order();
+            replaced.reverse();
+            let Some(round) = ranker.round(&replaced)? else {
+                break;
+            };
+            let find = |(layer_idx, _): &&(usize, f64)| *layer_idx == round.replaced;
+            let kl = round.kl.iter().find(find).map_or(f64::NAN, |(_, kl)| *kl);
+            let text = format!(
+                "layer {} needs attention least: KL {kl:.5} without it ({} of {n_layers})",
+                round.replaced,
+                replaced.len() + 1
+            );
+            events.emit(Event::Note { text });
+            known.rounds.push(round);
+            keep(&known)?;
+            if stop.is_set() {
+                return Ok(None);
+            }
+        }
+        checkpoint::remove_steps(folder)?;
+        Ok(Some(known))
+    }
+
     fn train(
         &mut self,
         training: Training,
@@ -226,6 +288,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             device: self.device,
             checkpoints: &checkpoints,
             micro_batch: training.micro_batch,
+            teacher_caches: self.teacher_caches,
         };
         let config = student.config().clone();
         let outcome = match allocation::attempt(|| run_stage(context, student)) {
@@ -287,7 +350,6 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 
     fn save(
-            teacher_caches: self.teacher_caches,
         &mut self,
         model: &HybridModel<B>,
         stage: &StagePlan,
@@ -323,6 +385,17 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         let loaded = model::load(folder, self.device)
             .with_context(|| format!("checkpoint `{}`", folder.display()))?;
         Ok(loaded.model.computing_in(self.teacher.model.compute()))
+    }
+}
+
+/// Passes everything on but the steps of what is no stage of the plan.
+struct WithoutSteps<'a>(&'a mut dyn EventSink);
+
+impl EventSink for WithoutSteps<'_> {
+    fn emit(&mut self, event: Event) {
+        if !matches!(event, Event::Step { .. }) {
+            self.0.emit(event);
+        }
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::report::{SweepRow, rows};
 use super::selection::{Selection, finished_parent};
-use super::{Training, Workshop};
+use super::{Ranking, Training, Workshop};
 use crate::checkpoint;
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
@@ -113,6 +113,16 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         let plan = self.setup.plan;
         self.measure_teacher()?;
         for arm in &plan.arms {
+            if !arm
+                .rungs
+                .iter()
+                .any(|rung| self.setup.selection.has(arm, rung))
+            {
+                continue;
+            }
+            let Some(arm) = &self.with_layers(arm)? else {
+                return Ok(false);
+            };
             let init = Source {
                 place: Place::Init,
                 sha256: self.workshop.init_sha256(),
@@ -156,6 +166,54 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             place: Place::Saved(path),
             sha256: done.sha256,
         })
+    }
+
+    /// The arm with the layers that it keeps, measured if nobody has done so yet; `None` if it was stopped.
+    fn with_layers(&mut self, arm: &ArmPlan) -> anyhow::Result<Option<ArmPlan>> {
+        let Some(choice) = &arm.layer_choice else {
+            return Ok(Some(arm.clone()));
+        };
+        let SweepSetup { plan, folder, .. } = self.setup;
+        let events = &mut *self.events;
+        let note = || {
+            let text = "another process finds the layers: waiting for it".into();
+            events.emit(Event::Note { text });
+        };
+        let Some(_lock) = folder.lock_data(self.stop, note)? else {
+            return Ok(None);
+        };
+        self.state = folder.state()?;
+        let ranking = Ranking {
+            plan,
+            arm,
+            choice,
+            known: self.state.layer_ranking(arm),
+            folder: &folder
+                .path()
+                .join("checkpoints")
+                .join(&arm.name)
+                .join("layer-choice"),
+            events: self.events,
+            stop: self.stop,
+            keep: &mut |ranking| {
+                self.state = folder.update_state(|state| {
+                    state.set_layer_ranking(ranking.clone());
+                    Ok(())
+                })?;
+                Ok(())
+            },
+        };
+        let Some(ranking) = self.workshop.rank_layers(ranking)? else {
+            return Ok(None);
+        };
+        let mut arm = arm.clone();
+        arm.student.attn_layers = ranking.order();
+        let text = format!(
+            "layers of `{}` from the one that needs attention most: {:?}",
+            arm.name, arm.student.attn_layers
+        );
+        self.events.emit(Event::Note { text });
+        Ok(Some(arm))
     }
 
     fn measure_teacher(&mut self) -> anyhow::Result<()> {

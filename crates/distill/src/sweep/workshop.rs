@@ -1,8 +1,9 @@
 //! What a sweep needs done to models, so that its order can be tested without any.
 use std::path::Path;
 
-use crate::recipe::{ArmPlan, Plan, StagePlan};
-use crate::run::{EventSink, Scores, StopFlag};
+use crate::error::DistillError;
+use crate::recipe::{ArmPlan, LayerChoicePlan, Plan, StagePlan};
+use crate::run::{EventSink, LayerRanking, Scores, StopFlag};
 
 /// A stage about to be run.
 pub struct Training<'a> {
@@ -22,6 +23,26 @@ pub struct Training<'a> {
     pub stop: &'a StopFlag,
 }
 
+/// Layers about to be ranked.
+pub struct Ranking<'a> {
+    /// The whole plan.
+    pub plan: &'a Plan,
+    /// The arm whose students they are of.
+    pub arm: &'a ArmPlan,
+    /// How it finds them.
+    pub choice: &'a LayerChoicePlan,
+    /// What is known from before.
+    pub known: LayerRanking,
+    /// Where checkpoints within the alignment stand beside.
+    pub folder: &'a Path,
+    /// Where events go.
+    pub events: &'a mut dyn EventSink,
+    /// Asked after every step and every round.
+    pub stop: &'a StopFlag,
+    /// Keeps what is known after each round.
+    pub keep: &'a mut dyn FnMut(&LayerRanking) -> Result<(), DistillError>,
+}
+
 /// Converts, trains, measures, saves and loads models for [`run_sweep`](super::run_sweep).
 ///
 /// Implemented by `ModelWorkshop` and, with numbers in place of models, by tests.
@@ -37,6 +58,12 @@ pub trait Workshop {
     /// # Errors
     /// As the implementor says.
     fn init_model(&mut self) -> anyhow::Result<Self::Model>;
+
+    /// Finds which layers need attention most; `None` if it was stopped.
+    ///
+    /// # Errors
+    /// As the implementor says.
+    fn rank_layers(&mut self, ranking: Ranking) -> anyhow::Result<Option<LayerRanking>>;
 
     /// Turns a model into one with `attention_ratio` of its layers kept as attention.
     ///

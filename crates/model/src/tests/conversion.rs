@@ -298,6 +298,37 @@ fn a_hybrid_becomes_a_sparser_one_and_keeps_its_trained_mixers() {
 }
 
 #[test]
+fn blocks_of_a_conversion_in_the_teacher_are_a_smaller_conversion() {
+    for kind in [MixerKind::Mamba1, MixerKind::Mamba2] {
+        let teacher = model::<Inner>("teacher");
+        let all = converted(kind, 0.0, InitFrom::Attention, 7);
+        let half = converted(kind, 0.5, InitFrom::Attention, 7);
+        let replaced: Vec<usize> = (0..teacher.n_layers())
+            .filter(|layer_idx| !half.config().attn_layers.contains(layer_idx))
+            .collect();
+        let grafted = teacher.with_blocks_of(&all, &replaced).unwrap();
+        assert_eq!(grafted.config(), half.config());
+        assert_eq!(tensors(&grafted), tensors(&half));
+        let tokens = || some_tokens::<Inner>(1, 12, 97);
+        let logits = |model: &HybridModel<Inner>| model.forward(tokens()).into_data();
+        assert_eq!(logits(&grafted), logits(&half));
+        // Back again: attention of the teacher in the conversion.
+        let restored = all.with_blocks_of(&teacher, &half.config().attn_layers);
+        assert_eq!(tensors(&restored.unwrap()), tensors(&half));
+        let none = teacher.with_blocks_of(&all, &[]).unwrap();
+        assert_eq!(tensors(&none), tensors(&teacher));
+        let error = teacher.with_blocks_of(&all, &[teacher.n_layers()]);
+        assert!(error.unwrap_err().to_string().contains("without a layer"));
+    }
+    let other = converted(MixerKind::Mamba1, 0.5, InitFrom::Attention, 7);
+    let error = other.with_blocks_of(
+        &converted(MixerKind::Mamba2, 0.0, InitFrom::Attention, 7),
+        &[0],
+    );
+    assert!(error.unwrap_err().to_string().contains("of other sizes"));
+}
+
+#[test]
 fn keeping_every_layer_is_the_teacher() {
     let tokens = some_tokens(2, 11, 97);
     let teacher = model::<Inner>("teacher")

@@ -220,6 +220,9 @@ fn check_budget(
 fn renamed(chain: ArmPlan, arm: &str, seed: u64) -> ArmPlan {
     let name = AblationPlan::arm_name(arm, seed);
     let mut chain = chain;
+    if let Some(choice) = &mut chain.layer_choice {
+        choice.alignment.arm.clone_from(&name);
+    }
     for stage in chain.rungs.iter_mut().flat_map(|rung| &mut rung.stages) {
         stage.arm.clone_from(&name);
     }

@@ -4,7 +4,8 @@ use super::dpo::dpo_plan;
 use super::loss::loss_plan;
 use crate::error::DistillError;
 use crate::recipe::{
-    ArmPlan, InitFrom, LossPlan, Recipe, RungPlan, StageKind, StagePlan, StudentPlan, Trainable,
+    ArmPlan, InitFrom, LayerChoicePlan, LayoutKey, LossPlan, Recipe, RungPlan, StageKind,
+    StagePlan, StudentPlan, Trainable,
 };
 
 /// Ratio of the optional first sub-step.
@@ -120,6 +121,7 @@ fn arm(
         })
         .collect::<Result<_, DistillError>>()?;
     Ok(ArmPlan {
+        layer_choice: layer_choice(recipe, &name, check)?,
         name,
         student: student.clone(),
         init,
@@ -127,6 +129,43 @@ fn arm(
         is_chained: false,
         rungs,
     })
+}
+
+/// How an arm finds its layers, if it has to.
+fn layer_choice(
+    recipe: &Recipe,
+    arm: &str,
+    check: &Check,
+) -> Result<Option<LayerChoicePlan>, DistillError> {
+    let table = &recipe.layer_choice;
+    let is_measured = recipe.student.layout == Some(LayoutKey::KlGuided);
+    for (field, value) in [("steps", table.steps), ("sequences", table.sequences)] {
+        check.that(
+            value.is_none() || is_measured,
+            &format!("layer_choice.{field}"),
+            || format!("{} with another layout", value.unwrap_or_default()),
+            "left out, or `student.layout = \"kl-guided\"`",
+        )?;
+    }
+    if !is_measured {
+        return Ok(None);
+    }
+    let sequences = table.sequences.unwrap_or(16);
+    check.that(
+        sequences >= 1,
+        "layer_choice.sequences",
+        || sequences.to_string(),
+        "at least 1, such as 16",
+    )?;
+    let mut recipe = recipe.clone();
+    recipe.alignment.steps = Some(table.steps.unwrap_or(60));
+    // That of a longer stage before the others.
+    recipe.alignment.warmup_steps = None;
+    let alignment = stage(&recipe, arm, StageKind::Alignment, 0.0, check)?;
+    Ok(Some(LayerChoicePlan {
+        alignment,
+        sequences,
+    }))
 }
 
 /// Defaults of a stage: method, section 4.2, with learning rates and batches of small runs.

@@ -10,7 +10,7 @@ use self::arms::arms;
 use self::check::{Check, is_name};
 use super::{
     CheckpointPlan, DataPlan, DataSource, EvalPlan, GqaRepeat, GuardPlan, InitFrom, Layout,
-    MixerKind, Plan, Recipe, StudentPlan, TeacherSource,
+    LayoutKey, MixerKind, Plan, Recipe, StudentPlan, TeacherSource,
 };
 use crate::error::DistillError;
 
@@ -115,7 +115,10 @@ fn student(recipe: &Recipe, check: &Check) -> Result<StudentPlan, DistillError> 
     )?;
     Ok(StudentPlan {
         mixer: table.mixer,
-        layout: table.layout.unwrap_or(Layout::Interleaved),
+        layout: table
+            .layout
+            .and_then(LayoutKey::fixed)
+            .unwrap_or(Layout::Interleaved),
         dt_bias_multiplicity: multiplicity,
         gqa_repeat: table.gqa_repeat.unwrap_or(GqaRepeat::Head),
         attn_layers,

@@ -62,7 +62,13 @@ struct Setup {
 
 impl Setup {
     fn new() -> Self {
-        let recipe = Recipe::parse(RECIPE, "test", &[]).unwrap();
+        Self::with(&[])
+    }
+
+    /// The plan with `--set` arguments.
+    fn with(set: &[&str]) -> Self {
+        let set: Vec<String> = set.iter().map(|set| (*set).into()).collect();
+        let recipe = Recipe::parse(RECIPE, "test", &set).unwrap();
         let tokenizer = chat_tokenizer();
         let mut llama = llama();
         llama.vocab_size = tokenizer.vocab_size();
@@ -114,19 +120,40 @@ impl Setup {
         events: &mut Vec<Event>,
         at_step: impl Fn(usize, &StopFlag),
     ) -> SweepOutcome {
+        let mut taken = steps(events).len();
+        self.run_until(name, events, |event, stop| {
+            if matches!(event, Event::Step { .. }) {
+                taken += 1;
+                at_step(taken, stop);
+            }
+        })
+    }
+
+    /// Runs what is left of the sweep in the folder; `at_event` is told each event.
+    fn run_until(
+        &self,
+        name: &str,
+        events: &mut Vec<Event>,
+        mut at_event: impl FnMut(&Event, &StopFlag),
+    ) -> SweepOutcome {
         let folder = self.folder(name);
         let stop = StopFlag::new();
         let mut watcher = |event: &TimedEvent| {
             events.push(event.event.clone());
-            if matches!(event.event, Event::Step { .. }) {
-                at_step(steps(events).len(), &stop);
-            }
+            at_event(&event.event, &stop);
         };
         let log = EventLog::open(folder.path(), &[]).unwrap();
         let mut tee = Tee::new(log, stop.clone(), &mut watcher);
+        let (plan, data) = (&self.plan, &self.data);
+        let caches =
+            TeacherCaches::of(plan, &self.teacher, data, folder.path(), &mut tee, &stop).unwrap();
+        let Some(caches) = caches else {
+            return SweepOutcome::Interrupted;
+        };
         let workshop = ModelWorkshop {
             teacher: &self.teacher,
             data: &self.data,
+            teacher_caches: &caches,
             eval: self.plan.eval.clone(),
             device: &Default::default(),
         };
@@ -144,16 +171,9 @@ impl Setup {
     }
 
     /// Every file of the finished checkpoints.
-        let (plan, data) = (&self.plan, &self.data);
-        let caches =
-            TeacherCaches::of(plan, &self.teacher, data, folder.path(), &mut tee, &stop).unwrap();
-        let Some(caches) = caches else {
-            return SweepOutcome::Interrupted;
-        };
     fn checkpoints(&self, name: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let mut files = Vec::new();
         for stage in self.plan.stages() {
-            teacher_caches: &caches,
             let folder = PathBuf::from("checkpoints").join(stage.path());
             for file in ["model.safetensors", "mamba_config.json"] {
                 let file = folder.join(file);
@@ -234,6 +254,56 @@ fn twenty_interruptions_change_no_bit() {
         6,
         "checkpoints within a stage go when it is finished"
     );
+}
+
+#[test]
+fn a_ranking_of_layers_is_continued_and_decides_what_is_kept() {
+    let set = [
+        "student.layout=kl-guided",
+        "layer_choice.steps=6",
+        "alignment.batch_size=3",
+        "sweep.attention_ratios=[0.5]",
+        "sweep.stages=[\"distillation\"]",
+    ];
+    let setup = Setup::with(&set);
+    let run = |name: &str, stop_at_round: Option<usize>| {
+        let mut events = Vec::new();
+        let outcome = setup.run_until(name, &mut events, |event, stop| {
+            let is_round = |round: usize| {
+                matches!(event, Event::Note { text } if text.ends_with(&format!("({round} of 2)")))
+            };
+            if stop_at_round.is_some_and(is_round) {
+                stop.stop();
+            }
+        });
+        (outcome, events)
+    };
+    let (outcome, _) = run("whole", None);
+    let expected = table(outcome);
+    let whole = setup.folder("whole").state().unwrap();
+    let [ranking] = &whole.layer_rankings[..] else {
+        panic!("one arm")
+    };
+    let rounds: Vec<usize> = ranking.rounds.iter().map(|round| round.kl.len()).collect();
+    assert_eq!(rounds, [2, 1]);
+    // The student keeps the layer that came first.
+    let folder = setup.path("whole/checkpoints/chain/50-distillation");
+    let student: HybridModel<Flex> = model::load(&folder, &Default::default()).unwrap().model;
+    assert_eq!(student.config().attn_layers, [ranking.order()[0]]);
+
+    assert_eq!(run("stopped", Some(1)).0, SweepOutcome::Interrupted);
+    let known = setup.folder("stopped").state().unwrap();
+    assert_eq!(known.layer_rankings[0].rounds, ranking.rounds[..1]);
+    let (outcome, events) = run("stopped", None);
+    assert_eq!(table(outcome), expected);
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Note { text } if text.contains("(1 of 2)")))
+    );
+    let stopped = setup.folder("stopped").state().unwrap();
+    assert_eq!(stopped.layer_rankings, whole.layer_rankings);
+    assert!(setup.checkpoints("stopped") == setup.checkpoints("whole"));
 }
 
 /// The device has no memory for the fifth step of every stage with more than one sequence at once.

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::dashboard::percent;
 use crate::recipe::Recipe;
-use crate::run::{EventLog, TimedEvent};
+use crate::run::{EventLog, LayerRanking, RankingRound, TimedEvent};
 
 /// A model is the list of what was done to it.
 type Words = Vec<String>;
@@ -19,6 +19,12 @@ struct Fake {
     room: Option<usize>,
     /// Sequences computed at once in each attempt.
     tried: Vec<usize>,
+    /// Changes of the plan.
+    set: &'static [&'static str],
+    /// Layers ranked by this workshop.
+    measured: Vec<usize>,
+    /// Rounds of ranking after which it is stopped.
+    stop_after_rounds: Option<usize>,
     /// Whether it runs without `--auto-batch`.
     is_plain: bool,
 }
@@ -36,8 +42,31 @@ impl Workshop for Fake {
 
     fn convert(&mut self, from: &Words, arm: &ArmPlan, ratio: f64) -> anyhow::Result<Words> {
         let mut to = from.clone();
-        to.push(format!("{:?}:{}", arm.init, percent(ratio)));
+        let order = &arm.student.attn_layers;
+        let layers = if order.is_empty() {
+            String::new()
+        } else {
+            format!("{order:?}")
+        };
+        to.push(format!("{:?}:{}{layers}", arm.init, percent(ratio)));
         Ok(to)
+    }
+
+    fn rank_layers(&mut self, ranking: Ranking) -> anyhow::Result<Option<LayerRanking>> {
+        let mut known = ranking.known;
+        for replaced in [2, 0, 1, 3].into_iter().skip(known.rounds.len()) {
+            self.measured.push(replaced);
+            known.rounds.push(RankingRound {
+                replaced,
+                kl: vec![(replaced, 0.5)],
+            });
+            (ranking.keep)(&known)?;
+            if self.stop_after_rounds == Some(known.rounds.len()) {
+                ranking.stop.stop();
+                return Ok(None);
+            }
+        }
+        Ok(Some(known))
     }
 
     fn train(
@@ -113,6 +142,12 @@ impl Workshop for Fake {
 }
 
 fn plan() -> Plan {
+    plan_with(&[])
+}
+
+/// The plan with `--set` arguments.
+fn plan_with(set: &[&str]) -> Plan {
+    let set: Vec<String> = set.iter().map(|set| (*set).into()).collect();
     let text = r#"
         name = "fake"
         [teacher]
@@ -127,7 +162,11 @@ fn plan() -> Plan {
         source = "builtin:tiny"
         seq_len = 64
     "#;
-    Plan::resolve(&Recipe::parse(text, "fake.toml", &[]).unwrap(), "fake.toml").unwrap()
+    Plan::resolve(
+        &Recipe::parse(text, "fake.toml", &set).unwrap(),
+        "fake.toml",
+    )
+    .unwrap()
 }
 
 fn run(folder: &RunFolder, fake: &mut Fake) -> (anyhow::Result<SweepOutcome>, Vec<Event>) {
@@ -140,7 +179,8 @@ fn run_arms(
     names: &[&str],
 ) -> (anyhow::Result<SweepOutcome>, Vec<Event>) {
     let names: Vec<String> = names.iter().map(|name| (*name).into()).collect();
-    let selection = Selection::of(&plan(), &names).unwrap();
+    let plan = plan_with(fake.set);
+    let selection = Selection::of(&plan, &names).unwrap();
     let mut events = Vec::new();
     let mut watcher = |event: &TimedEvent| events.push(event.event.clone());
     let stop = StopFlag::new();
@@ -150,7 +190,7 @@ fn run_arms(
         &mut watcher,
     );
     let setup = SweepSetup {
-        plan: &plan(),
+        plan: &plan,
         selection: &selection,
         folder,
         auto_batch: !fake.is_plain,
@@ -300,6 +340,47 @@ fn failure_keeps_finished_stages() {
     assert_eq!(outcome.unwrap_err().to_string(), "loss is not finite");
     assert_eq!(folder.state().unwrap().finished.len(), 2);
     assert!(!folder.path().join("report.json").exists());
+}
+
+#[test]
+fn layers_are_ranked_once_for_students_that_are_alike_and_from_where_it_stopped() {
+    let set = &["student.layout=kl-guided"];
+    let (_dir, folder) = fresh();
+    let mut first = Fake {
+        set,
+        stop_after_rounds: Some(3),
+        ..Fake::default()
+    };
+    let (outcome, _) = run(&folder, &mut first);
+    assert_eq!(outcome.unwrap(), SweepOutcome::Interrupted);
+    assert_eq!((first.measured, first.trained), (vec![2, 0, 1], vec![]));
+    let mut second = Fake {
+        set,
+        ..Fake::default()
+    };
+    let (outcome, events) = run(&folder, &mut second);
+    outcome.unwrap();
+    // The rest for attention, then all of it for the random mixers.
+    assert_eq!(second.measured, [3, 2, 0, 1, 3]);
+    assert_eq!(
+        second.trained[0],
+        "init Attention:50[3, 1, 0, 2] distillation"
+    );
+    assert!(second.trained[7].starts_with("init RandomMixer:0[3, 1, 0, 2]"));
+    let notes = events.iter().filter(|event| {
+        matches!(event, Event::Note { text } if text.ends_with("needs attention most: [3, 1, 0, 2]"))
+    });
+    assert_eq!(notes.count(), 2);
+    let rankings = folder.state().unwrap().layer_rankings;
+    assert_eq!(rankings.len(), 2);
+    assert_eq!(rankings[1].rounds[0].kl, [(2, 0.5)]);
+    // Nothing is left to do.
+    let mut third = Fake {
+        set,
+        ..Fake::default()
+    };
+    run(&folder, &mut third).0.unwrap();
+    assert_eq!((third.measured, third.trained), (vec![], vec![]));
 }
 
 #[test]

@@ -30,6 +30,10 @@ impl Workshop for Cramped<'_> {
         self.inner.init_model()
     }
 
+    fn rank_layers(&mut self, ranking: Ranking) -> anyhow::Result<Option<LayerRanking>> {
+        self.inner.rank_layers(ranking)
+    }
+
     fn convert(
         &mut self,
         from: &Self::Model,
