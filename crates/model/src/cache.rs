@@ -1,16 +1,22 @@
 //! What a model remembers of the tokens it has seen: one cache a layer.
 
 mod kv_cache;
+mod mark;
+mod rows;
 mod ssm_state;
 
 pub use kv_cache::KvCache;
-pub(crate) use ssm_state::Mamba1Step;
-pub use ssm_state::{Mamba1State, Mamba2State};
+pub(crate) use kv_cache::on_grid;
+pub use mark::Mark;
+pub use ssm_state::SsmState;
+pub(crate) use ssm_state::SsmStep;
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use kernels::Kept;
 
-use crate::config::{HybridConfig, MixerKind};
+use crate::config::{HybridConfig, MixerKind, SsmConfig};
 use crate::rope::Rotary;
+use rows::Rows;
 
 /// The cache of one layer.
 #[derive(Clone, Debug)]
@@ -18,12 +24,14 @@ pub enum LayerCache<B: Backend> {
     /// Keys and values of all tokens
     Attention(KvCache<B>),
     /// Convolution window and state
-    Mamba1(Mamba1State<B>),
-    /// Convolution window and state
-    Mamba2(Mamba2State<B>),
+    Ssm(SsmState<B>),
 }
 
-/// The memory of a batch of sequences of equal length. A clone is a snapshot.
+/// The memory of a batch of sequences. A clone is a snapshot.
+///
+/// After [`hidden_cached`](crate::HybridModel::hidden_cached) all sequences have the same number of tokens. After
+/// [`hidden_verify`](crate::HybridModel::hidden_verify) [`keep`](Self::keep) says how many of these tokens each sequence keeps: an SSM
+/// layer replays them from the state before them at the next call, attention overwrites the others.
 ///
 /// A cache serves the model it was made by, with the weights that the model had then: single tokens
 /// are decoded with packed copies of the weights of the SSM mixers, which the cache holds too.
@@ -32,7 +40,7 @@ pub struct Cache<B: Backend> {
     pub(crate) layers: Vec<LayerCache<B>>,
     rotary: Option<Rotary<B>>,
     capacity: usize,
-    len: usize,
+    rows: Rows,
 }
 
 impl<B: Backend> Cache<B> {
@@ -46,18 +54,13 @@ impl<B: Backend> Cache<B> {
         let mut layers = Vec::with_capacity(llama.n_layers);
         for layer_idx in 0..llama.n_layers {
             layers.push(match (config.mixer_kind(layer_idx), &config.ssm) {
-                (kind @ (MixerKind::Mamba1 | MixerKind::Mamba2), Some(ssm)) => {
+                (MixerKind::Mamba1 | MixerKind::Mamba2, Some(ssm)) => {
                     let window = [batch, ssm.d_conv - 1, ssm.conv_channels(llama)];
-                    let conv_window = Tensor::zeros(window, device);
-                    if kind == MixerKind::Mamba1 {
-                        let state = [batch, llama.d_inner(), ssm.d_state];
-                        let ssm_state = Tensor::zeros(state, device);
-                        LayerCache::Mamba1(Mamba1State::new(conv_window, ssm_state))
-                    } else {
-                        let state = [batch, llama.n_heads, llama.head_dim, ssm.d_state];
-                        let ssm_state = Tensor::zeros(state, device);
-                        LayerCache::Mamba2(Mamba2State::new(conv_window, ssm_state))
-                    }
+                    let state = [batch, llama.d_inner(), ssm.d_state];
+                    LayerCache::Ssm(SsmState::new(
+                        Tensor::zeros(window, device),
+                        Tensor::zeros(state, device),
+                    ))
                 }
                 _ => LayerCache::Attention(KvCache::new(capacity)),
             });
@@ -66,18 +69,32 @@ impl<B: Backend> Cache<B> {
             layers,
             rotary: None,
             capacity,
-            len: 0,
+            rows: Rows::new(batch),
         }
     }
 
-    /// Tokens seen so far, of each sequence.
+    /// Tokens of the longest sequence.
     pub fn len(&self) -> usize {
-        self.len
+        self.rows.longest()
     }
 
     /// True before the first token.
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
+    }
+
+    /// Tokens of each sequence, without those dropped.
+    pub fn lens(&self) -> Vec<usize> {
+        self.rows.lens()
+    }
+
+    /// Keeps only the first of the tokens of the last [`hidden_verify`](crate::HybridModel::hidden_verify): as many as `counts` says, one
+    /// count for each sequence.
+    ///
+    /// # Panics
+    /// If there is not one count a sequence, or one is above the tokens of that call.
+    pub fn keep(&mut self, counts: &[usize]) {
+        self.rows.keep(counts);
     }
 
     /// The caches of the layers, in order.
@@ -86,13 +103,28 @@ impl<B: Backend> Cache<B> {
     }
 
     /// Bytes that the tokens seen so far take in the caches, all sequences together; room kept
-    /// for later tokens is not counted.
+    /// for more is not counted. After drafted tokens an SSM layer holds two states and what these tokens brought.
     pub fn state_bytes(&self) -> usize {
-        self.layers.iter().map(LayerCache::state_bytes).sum()
+        let tokens = self.rows.lens().iter().sum::<usize>();
+        let bytes = |layer: &LayerCache<B>| match layer {
+            LayerCache::Attention(cache) => cache.token_bytes() * tokens,
+            LayerCache::Ssm(state) => state.bytes(),
+        };
+        self.layers.iter().map(bytes).sum()
     }
 
-    pub(crate) fn advance(&mut self, seq: usize) {
-        self.len += seq;
+    pub(crate) fn advance(&mut self, seq: usize, open: bool) {
+        self.rows.advance(seq, open);
+    }
+
+    /// What each sequence kept of the last call, for all SSM layers of the next.
+    pub(crate) fn kept(&self, device: &B::Device) -> Kept<B> {
+        Kept::new(self.rows.kept().to_vec(), device)
+    }
+
+    /// Whether no token of the last call was dropped.
+    pub(crate) fn keeps_all(&self) -> bool {
+        self.rows.keeps_all()
     }
 
     /// Rotations of the next `seq` tokens, from a table that is built once and doubles if outrun.
@@ -102,7 +134,8 @@ impl<B: Backend> Cache<B> {
         seq: usize,
         device: &B::Device,
     ) -> Rotary<B> {
-        let needed = self.len + seq;
+        let lens = self.lens();
+        let needed = self.len() + seq;
         let table = match self.rotary.take() {
             Some(table) if table.positions() >= needed => table,
             table => {
@@ -110,20 +143,22 @@ impl<B: Backend> Cache<B> {
                 Rotary::new(frequencies, 0, needed.max(self.capacity).max(grown), device)
             }
         };
-        let part = table.narrow(self.len, seq);
+        let part = if is_ragged(&lens) {
+            let positions = lens.iter().flat_map(|len| *len..len + seq);
+            let positions: Vec<i32> = positions.map(|position| position as i32).collect();
+            let positions = TensorData::new(positions, [lens.len(), seq]);
+            table.at(Tensor::<B, 2, Int>::from_data(positions, device))
+        } else {
+            table.narrow(self.len(), seq)
+        };
         self.rotary = Some(table);
         part
     }
 }
 
-impl<B: Backend> LayerCache<B> {
-    fn state_bytes(&self) -> usize {
-        match self {
-            Self::Attention(cache) => cache.state_bytes(),
-            Self::Mamba1(state) => bytes(&state.conv_window) + bytes(&state.ssm_state),
-            Self::Mamba2(state) => bytes(&state.conv_window) + bytes(&state.ssm_state),
-        }
-    }
+/// Whether sequences differ in length.
+pub(crate) fn is_ragged(lens: &[usize]) -> bool {
+    lens.windows(2).any(|pair| pair[0] != pair[1])
 }
 
 fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
@@ -133,15 +168,37 @@ fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
 /// Bytes of decode state of one sequence with `context` tokens: keys and values of the attention
 /// layers, which grow with the context, and window and state of the others, which do not.
 pub fn decode_state_bytes(config: &HybridConfig, context: usize) -> usize {
-    let llama = &config.llama;
-    let mut elements = 0;
-    for layer_idx in 0..llama.n_layers {
-        elements += match (config.mixer_kind(layer_idx), &config.ssm) {
-            (MixerKind::Mamba1 | MixerKind::Mamba2, Some(ssm)) => {
-                (ssm.d_conv - 1) * ssm.conv_channels(llama) + llama.d_inner() * ssm.d_state
-            }
-            _ => 2 * llama.d_xb() * context,
+    state_bytes(config, context, |ssm| {
+        let llama = &config.llama;
+        (ssm.d_conv - 1) * ssm.conv_channels(llama) + llama.d_inner() * ssm.d_state
+    })
+}
+
+/// As [`decode_state_bytes`] after a round in which `draft_len` tokens were drafted, when they may still be dropped: each SSM
+/// layer holds the states before and after the round's `draft_len + 1` tokens, and for each of these its raw input of
+/// the convolution and x, b, c and dt as they enter the state (method 5.1).
+pub fn verify_state_bytes(config: &HybridConfig, context: usize, draft_len: usize) -> usize {
+    state_bytes(config, context, |ssm| {
+        let (llama, tokens) = (&config.llama, draft_len + 1);
+        let (d_inner, channels) = (llama.d_inner(), ssm.conv_channels(llama));
+        let steps = match ssm.mixer {
+            MixerKind::Mamba2 => llama.n_heads,
+            _ => d_inner,
         };
-    }
-    elements * size_of::<f32>()
+        let brought = 3 * d_inner + steps;
+        (ssm.d_conv - 1 + tokens) * channels + 2 * d_inner * ssm.d_state + tokens * brought
+    })
+}
+
+/// Bytes of all layers of one sequence, those with an SSM taking the given number of elements.
+fn state_bytes(
+    config: &HybridConfig,
+    context: usize,
+    ssm_elements: impl Fn(&SsmConfig) -> usize,
+) -> usize {
+    let elements = |layer_idx| match (config.mixer_kind(layer_idx), &config.ssm) {
+        (MixerKind::Mamba1 | MixerKind::Mamba2, Some(ssm)) => ssm_elements(ssm),
+        _ => 2 * config.llama.d_xb() * context,
+    };
+    (0..config.llama.n_layers).map(elements).sum::<usize>() * size_of::<f32>()
 }

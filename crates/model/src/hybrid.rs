@@ -234,17 +234,44 @@ impl<B: SsmBackend> HybridModel<B> {
 
     /// As [`hidden`](Self::hidden) for tokens that continue those in `cache`. Taking the logits of
     /// the last token alone saves memory on long prompts.
+    ///
+    /// # Panics
+    /// If the cache dropped tokens of its last call.
     pub fn hidden_cached(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
+        assert!(
+            cache.keeps_all(),
+            "dropped tokens are made up for by `hidden_verify`"
+        );
+        self.hidden_continued(tokens, cache, false)
+    }
+
+    /// As [`hidden_cached`](Self::hidden_cached) for tokens that may be dropped again, after as many of the last ones as
+    /// [`Cache::keep`] said (method 5.2).
+    ///
+    /// Sequences may differ in length; each continues after its own last token.
+    pub fn hidden_verify(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
+        self.hidden_continued(tokens, cache, true)
+    }
+
+    fn hidden_continued(
+        &self,
+        tokens: Tensor<B, 2, Int>,
+        cache: &mut Cache<B>,
+        open: bool,
+    ) -> Tensor<B, 3> {
+        let (seq, device) = (tokens.dims()[1], tokens.device());
         let context = PassContext {
             attention: self.has_attention().then(|| {
-                let rotary = cache.rotary(&self.frequencies, tokens.dims()[1], &tokens.device());
-                AttentionContext::new(rotary, cache.len())
+                let rotary = cache.rotary(&self.frequencies, seq, &device);
+                AttentionContext::cached(rotary, cache.lens())
             }),
             reset: None,
+            kept: (open && self.config.ssm.is_some()).then(|| cache.kept(&device)),
             compute: None,
         };
-        self.norm
-            .forward(self.run(tokens, &context, Some(cache), |_| ()))
+        let last = self.run(tokens, &context, Some(&mut *cache), |_| ());
+        cache.advance(seq, open);
+        self.norm.forward(last)
     }
 
     fn run(
@@ -254,7 +281,6 @@ impl<B: SsmBackend> HybridModel<B> {
         mut cache: Option<&mut Cache<B>>,
         mut after_block: impl FnMut(&Tensor<B, 3>),
     ) -> Tensor<B, 3> {
-        let seq = tokens.dims()[1];
         let mut x = self.embed_tokens.forward(tokens);
         for (layer_idx, block) in self.layers.iter().enumerate() {
             let layer_cache = cache
@@ -262,9 +288,6 @@ impl<B: SsmBackend> HybridModel<B> {
                 .map(|cache| &mut cache.layers[layer_idx]);
             x = block.forward(x, context, layer_cache);
             after_block(&x);
-        }
-        if let Some(cache) = cache {
-            cache.advance(seq);
         }
         x
     }
@@ -287,12 +310,13 @@ impl<B: SsmBackend> HybridModel<B> {
             };
             match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
-                None => AttentionContext::new(rotary, 0),
+                None => AttentionContext::new(rotary),
             }
         };
         PassContext {
             attention: self.has_attention().then(attention),
             reset: documents.map(Documents::resets),
+            kept: None,
             compute: self.compute,
         }
     }

@@ -18,7 +18,9 @@ mod params;
 mod rope;
 mod tokenizer;
 
-pub use cache::{Cache, KvCache, LayerCache, Mamba1State, Mamba2State, decode_state_bytes};
+pub use cache::{
+    Cache, KvCache, LayerCache, Mark, SsmState, decode_state_bytes, verify_state_bytes,
+};
 pub use chat_template::{ChatTemplate, EncodedChat, JinjaTemplate, Message, Role};
 pub use checkpointed::{CheckpointedBlocks, TrainingPass};
 pub use config::{

@@ -12,7 +12,7 @@ pub(crate) use mamba2::Mamba2;
 
 use burn::module::Module;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
-use kernels::SsmBackend;
+use kernels::{Kept, SsmBackend};
 
 use crate::cache::LayerCache;
 use crate::config::{HybridConfig, MixerKind};
@@ -24,6 +24,8 @@ pub(crate) struct PassContext<B: Backend> {
     pub attention: Option<AttentionContext<B>>,
     /// 1.0 where a document of a packed row starts, else 0.0, `[batch, seq]`
     pub reset: Option<Tensor<B, 2>>,
+    /// With a cache: what was kept of its last tokens, if the new ones may be dropped too
+    pub kept: Option<Kept<B>>,
     /// What mixers and MLPs compute in, if not in the type of the weights
     pub compute: Option<FloatDType>,
 }
@@ -93,11 +95,11 @@ impl<B: SsmBackend> Mixer<B> {
                 });
                 attention.forward(h, context, cache)
             }
-            (Self::Mamba1(mamba), Some(LayerCache::Mamba1(state))) => {
-                mamba.forward_cached(h, state)
+            (Self::Mamba1(mamba), Some(LayerCache::Ssm(state))) => {
+                mamba.forward_cached(h, state, context.kept.as_ref())
             }
-            (Self::Mamba2(mamba), Some(LayerCache::Mamba2(state))) => {
-                mamba.forward_cached(h, state)
+            (Self::Mamba2(mamba), Some(LayerCache::Ssm(state))) => {
+                mamba.forward_cached(h, state, context.kept.as_ref())
             }
             (Self::Mamba1(mamba), None) => mamba.forward(h, context.reset.clone()),
             (Self::Mamba2(mamba), None) => mamba.forward(h, context.reset.clone()),

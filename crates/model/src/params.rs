@@ -52,8 +52,12 @@ pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Devi
 /// sequence, for the gradient of the weight. The product is computed in the type of `x`; the gradient of the weight
 /// comes back in the weight's.
 pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    project_rows(layer.weight.val().cast(FloatDType::from(x.dtype())), x)
+}
+
+/// As [`project`], by a weight `[d_input, d_output]` in the type of `x`.
+pub(crate) fn project_rows<B: Backend>(weight: Tensor<B, 2>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let [batch, seq, d_input] = x.dims();
-    let weight = layer.weight.val().cast(FloatDType::from(x.dtype()));
-    let d_output = weight.dims()[1];
+    let [_, d_output] = weight.dims();
     linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
 }

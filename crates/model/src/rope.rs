@@ -66,6 +66,10 @@ impl<B: Backend> Rotary<B> {
         }
     }
 
+    pub(crate) fn device(&self) -> B::Device {
+        self.cos.device()
+    }
+
     pub(crate) fn positions(&self) -> usize {
         self.cos.dims()[1]
     }

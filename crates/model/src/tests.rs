@@ -11,3 +11,4 @@ mod naive;
 mod naive_gradients;
 mod named;
 mod packing;
+mod rewinding;

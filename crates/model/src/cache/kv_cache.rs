@@ -2,12 +2,14 @@
 
 use burn::tensor::{Tensor, backend::Backend};
 
+use super::is_ragged;
+
 /// Attention over a cache looks at its tokens rounded up to this many: a GPU tunes its matrix products by shape, and would
 /// tune them for every token decoded.
 const GRID: usize = 16;
 
 /// Keys whose scores attention computes when a cache holds `len` tokens; no query sees those past `len`.
-fn on_grid(len: usize) -> usize {
+pub(crate) fn on_grid(len: usize) -> usize {
     len.next_multiple_of(GRID)
 }
 
@@ -17,7 +19,6 @@ pub struct KvCache<B: Backend> {
     /// Keys and values, each `[batch, n_kv_heads, room, head_dim]`; none before the first token
     held: Option<[Tensor<B, 4>; 2]>,
     capacity: usize,
-    len: usize,
 }
 
 impl<B: Backend> KvCache<B> {
@@ -26,19 +27,20 @@ impl<B: Backend> KvCache<B> {
         Self {
             held: None,
             capacity,
-            len: 0,
         }
     }
 
-    /// Adds `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`; returns all keys and values, and zeros up to [`on_grid`].
+    /// Writes `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`, each sequence after the first tokens that `starts` counts; returns all
+    /// keys and values up to [`on_grid`] of the longest. What lies after a sequence's last token is never seen.
     pub(crate) fn append(
         &mut self,
         k: Tensor<B, 4>,
         v: Tensor<B, 4>,
+        starts: &[usize],
     ) -> (Tensor<B, 4>, Tensor<B, 4>) {
         let [batch, heads, seq, width] = k.dims();
-        let (start, end) = (self.len, self.len + seq);
-        self.len = end;
+        let longest = starts.iter().copied().max().unwrap_or(0);
+        let end = longest + seq;
         let [keys, values] = match self.held.take() {
             Some(held) if held[0].dims()[2] >= end => held,
             held => {
@@ -50,11 +52,13 @@ impl<B: Backend> KvCache<B> {
                 let grown = || Tensor::zeros([batch, heads, room, width], &k.device());
                 match held {
                     None => [grown(), grown()],
-                    Some(held) => held.map(|old| write(grown(), old.narrow(2, 0, start), 0)),
+                    Some(held) => {
+                        held.map(|old| write(grown(), old.narrow(2, 0, longest.max(1)), &[0]))
+                    }
                 }
             }
         };
-        let (keys, values) = (write(keys, k, start), write(values, v, start));
+        let (keys, values) = (write(keys, k, starts), write(values, v, starts));
         let all = (
             keys.clone().narrow(2, 0, on_grid(end)),
             values.clone().narrow(2, 0, on_grid(end)),
@@ -63,17 +67,29 @@ impl<B: Backend> KvCache<B> {
         all
     }
 
-    pub(crate) fn state_bytes(&self) -> usize {
+    /// Bytes of the keys and values of one token of one sequence.
+    pub(super) fn token_bytes(&self) -> usize {
         let Some([keys, _]) = &self.held else {
             return 0;
         };
-        let [batch, heads, _, width] = keys.dims();
-        2 * batch * heads * self.len * width * size_of::<f32>()
+        let [_, heads, _, width] = keys.dims();
+        2 * heads * width * size_of::<f32>()
     }
 }
 
-/// Writes `tokens` into `room` from token `start` on.
-fn write<B: Backend>(room: Tensor<B, 4>, tokens: Tensor<B, 4>, start: usize) -> Tensor<B, 4> {
+/// Writes `tokens` into `room`, from the same token on if `starts` are equal, else each sequence from its own.
+fn write<B: Backend>(room: Tensor<B, 4>, tokens: Tensor<B, 4>, starts: &[usize]) -> Tensor<B, 4> {
     let [batch, heads, seq, width] = tokens.dims();
-    room.slice_assign([0..batch, 0..heads, start..start + seq, 0..width], tokens)
+    if !is_ragged(starts) {
+        let start = starts[0];
+        return room.slice_assign([0..batch, 0..heads, start..start + seq, 0..width], tokens);
+    }
+    let write_row = |room: Tensor<B, 4>, (row, start): (usize, &usize)| {
+        let row_tokens = tokens.clone().narrow(0, row, 1);
+        room.slice_assign(
+            [row..row + 1, 0..heads, *start..start + seq, 0..width],
+            row_tokens,
+        )
+    };
+    starts.iter().enumerate().fold(room, write_row)
 }

@@ -1,89 +1,127 @@
 //! The fixed-size memory of an SSM layer.
 
 use burn::tensor::{Tensor, backend::Backend};
-use kernels::{DecodeState, DecodeStep};
+use kernels::{DecodeState, DecodeStep, Kept, SsmBackend, VerifyState, decode_step, verify};
 
-/// Memory of a Mamba1 layer.
+use crate::params::project_rows;
+
+/// Memory of a Mamba1 or Mamba2 layer.
 #[derive(Clone, Debug)]
-pub struct Mamba1State<B: Backend> {
-    /// Last raw inputs of the convolution, oldest first, `[batch, d_conv - 1, channels]`
-    pub conv_window: Tensor<B, 3>,
-    /// State after the last token, `[batch, d_inner, d_state]`
-    pub ssm_state: Tensor<B, 3>,
-    /// Made at the first single token
-    pub(crate) step: Option<Mamba1Step<B>>,
+pub struct SsmState<B: Backend> {
+    /// Always there between calls
+    memory: Option<Memory<B>>,
+    /// Made at the first single or drafted token
+    step: Option<SsmStep<B>>,
 }
 
-/// Memory of a Mamba2 layer.
 #[derive(Clone, Debug)]
-pub struct Mamba2State<B: Backend> {
-    /// Last raw inputs of the convolution, oldest first, `[batch, d_conv - 1, channels]`
-    pub conv_window: Tensor<B, 3>,
-    /// State after the last token, `[batch, nheads, headdim, d_state]`
-    pub ssm_state: Tensor<B, 4>,
-    /// Made at the first single token
-    pub(crate) step: Option<DecodeStep<B>>,
+enum Memory<B: Backend> {
+    /// After tokens that stay
+    Settled(DecodeState<B>),
+    /// After tokens of which the last may still be dropped: the state before them, and what each brought to it
+    Open(VerifyState<B>),
 }
 
-/// What a Mamba1 layer keeps between single tokens beside its memory.
+/// What an SSM layer keeps between calls beside its memory.
 #[derive(Clone, Debug)]
-pub(crate) struct Mamba1Step<B: Backend> {
+pub(crate) struct SsmStep<B: Backend> {
     /// All projections of the layer's input side by side, `[d_model, row_width]`
     pub(crate) in_proj: Tensor<B, 2>,
     pub(crate) step: DecodeStep<B>,
 }
 
-impl<B: Backend> Mamba1State<B> {
-    pub(crate) fn new(conv_window: Tensor<B, 3>, ssm_state: Tensor<B, 3>) -> Self {
+impl<B: Backend> SsmState<B> {
+    pub(super) fn new(conv_window: Tensor<B, 3>, ssm_state: Tensor<B, 3>) -> Self {
         Self {
-            conv_window,
-            ssm_state,
+            memory: Some(Memory::Settled(DecodeState {
+                conv_window,
+                ssm_state,
+            })),
             step: None,
         }
     }
 
-    /// Moves the memory out, so that a step may overwrite it, until [`put`](Self::put).
-    pub(crate) fn take(&mut self) -> DecodeState<B> {
-        DecodeState {
-            conv_window: take(&mut self.conv_window),
-            ssm_state: take(&mut self.ssm_state),
+    /// Window `[batch, d_conv - 1, channels]` and state `[batch, d_inner, d_state]` after the last token; none while
+    /// tokens may still be dropped.
+    pub fn settled(&self) -> Option<&DecodeState<B>> {
+        match &self.memory {
+            Some(Memory::Settled(state)) => Some(state),
+            _ => None,
         }
     }
 
-    pub(crate) fn put(&mut self, state: DecodeState<B>) {
-        self.conv_window = state.conv_window;
-        self.ssm_state = state.ssm_state;
+    /// Moves the memory out, so that a pass may write over it, until [`settle`](Self::settle).
+    ///
+    /// # Panics
+    /// If a token of the last call was dropped: its state can only be replayed by [`run`](Self::run) with counts.
+    pub(crate) fn take(&mut self) -> DecodeState<B> {
+        match self.memory.take().expect(BETWEEN_CALLS) {
+            Memory::Settled(state) => state,
+            Memory::Open(state) => {
+                let step = self.step.as_ref().expect("made before tokens are drafted");
+                state.into_decode_state(&step.step)
+            }
+        }
     }
-}
 
-impl<B: Backend> Mamba2State<B> {
-    pub(crate) fn new(conv_window: Tensor<B, 3>, ssm_state: Tensor<B, 4>) -> Self {
+    /// Puts a memory in whose tokens stay.
+    pub(crate) fn settle(&mut self, state: DecodeState<B>) {
+        self.memory = Some(Memory::Settled(state));
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        use super::bytes;
+        match self.memory.as_ref().expect(BETWEEN_CALLS) {
+            Memory::Settled(state) => bytes(&state.conv_window) + bytes(&state.ssm_state),
+            Memory::Open(state) => {
+                bytes(&state.states) + bytes(&state.conv_inputs) + bytes(&state.cache)
+            }
+        }
+    }
+
+    /// The memory alone, by reference to the same buffers.
+    pub(super) fn memory(&self) -> Self {
         Self {
-            conv_window,
-            ssm_state,
+            memory: self.memory.clone(),
             step: None,
         }
     }
 
-    /// Moves the memory out, so that a step may overwrite it, until [`put`](Self::put).
-    pub(crate) fn take(&mut self) -> DecodeState<B> {
-        let [batch, nheads, headdim, d_state] = self.ssm_state.dims();
-        DecodeState {
-            conv_window: take(&mut self.conv_window),
-            ssm_state: take(&mut self.ssm_state).reshape([batch, nheads * headdim, d_state]),
-        }
-    }
-
-    /// As [`take`](Self::take) left it, in heads of `headdim` channels.
-    pub(crate) fn put(&mut self, state: DecodeState<B>, headdim: usize) {
-        let [batch, d_inner, d_state] = state.ssm_state.dims();
-        let by_head = [batch, d_inner / headdim, headdim, d_state];
-        self.conv_window = state.conv_window;
-        self.ssm_state = state.ssm_state.reshape(by_head);
+    /// Goes back to what [`memory`](Self::memory) gave.
+    pub(super) fn restore(&mut self, earlier: Self) {
+        self.memory = earlier.memory;
     }
 }
 
-fn take<B: Backend, const D: usize>(tensor: &mut Tensor<B, D>) -> Tensor<B, D> {
-    let nothing = Tensor::empty([1; D], &tensor.device());
-    std::mem::replace(tensor, nothing)
+const BETWEEN_CALLS: &str = "put back at the end of every call";
+
+impl<B: SsmBackend> SsmState<B> {
+    /// From the layer's normed input `[batch, seq, d_model]` to the input of its last projection, `[batch, seq, d_inner]`.
+    ///
+    /// With `kept` the tokens may be dropped later, and `kept` says which of the last ones were not; without it they
+    /// stay, as the last ones do, and `seq` is 1.
+    pub(crate) fn run(
+        &mut self,
+        h: Tensor<B, 3>,
+        kept: Option<&Kept<B>>,
+        step: impl FnOnce() -> SsmStep<B>,
+    ) -> Tensor<B, 3> {
+        let SsmStep { in_proj, step } = self.step.get_or_insert_with(step);
+        let step = step.clone();
+        let rows = project_rows(in_proj.clone(), h);
+        let Some(kept) = kept else {
+            let (y, state) = decode_step(&step, rows.squeeze_dim(1), self.take()).expect(CHECKED);
+            self.settle(state);
+            return y.unsqueeze_dim(1);
+        };
+        let state = match self.memory.take().expect(BETWEEN_CALLS) {
+            Memory::Settled(state) => VerifyState::new(&step, state),
+            Memory::Open(state) => state,
+        };
+        let (y, state) = verify(&step, rows, state, kept).expect(CHECKED);
+        self.memory = Some(Memory::Open(state));
+        y
+    }
 }
+
+const CHECKED: &str = "shapes follow from the checked configuration, counts from the cache";

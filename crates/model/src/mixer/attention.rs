@@ -2,10 +2,10 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Tensor, TensorData, backend::Backend};
 use kernels::{SsmBackend, VisibleKeys, masked_softmax};
 
-use crate::cache::KvCache;
+use crate::cache::{KvCache, is_ragged, on_grid};
 use crate::config::LlamaConfig;
 use crate::documents::Documents;
 use crate::params::{lazy_linear, project};
@@ -16,17 +16,36 @@ use crate::rope::Rotary;
 pub(crate) struct AttentionContext<B: Backend> {
     rotary: Rotary<B>,
     visible: VisibleKeys<B>,
+    /// Tokens of each sequence that a cache holds; none without a cache
+    starts: Vec<usize>,
+    /// Added to the scores where sequences differ in length: 0 for keys a query sees, [`HIDDEN`] for those after it,
+    /// `[batch, 1, seq, keys]`
+    hidden: Option<Tensor<B, 4>>,
 }
 
+/// Far below every score, and finite in f16: the weight of such a key is 0.
+const HIDDEN: f32 = -3e4;
+
 impl<B: Backend> AttentionContext<B> {
-    /// For the tokens that `rotary` rotates, after `past` ones that a cache holds.
-    pub(crate) fn new(rotary: Rotary<B>, past: usize) -> Self {
+    /// For whole sequences, whose tokens `rotary` rotates.
+    pub(crate) fn new(rotary: Rotary<B>) -> Self {
+        Self::cached(rotary, Vec::new())
+    }
+
+    /// For the tokens that `rotary` rotates, after those that a cache holds of each sequence.
+    pub(crate) fn cached(rotary: Rotary<B>, starts: Vec<usize>) -> Self {
         let visible = VisibleKeys {
             seq: rotary.positions(),
-            past,
+            past: starts.iter().copied().max().unwrap_or(0),
             first: None,
         };
-        Self { rotary, visible }
+        let hidden = is_ragged(&starts).then(|| hidden(&starts, &rotary));
+        Self {
+            rotary,
+            visible,
+            starts,
+            hidden,
+        }
     }
 
     /// For packed rows; `table` rotates positions from 0 on.
@@ -39,8 +58,21 @@ impl<B: Backend> AttentionContext<B> {
                 past: 0,
                 first: Some(documents.first_keys()),
             },
+            starts: Vec::new(),
+            hidden: None,
         }
     }
+}
+
+/// Hides from each query the keys after its own, by the length of its sequence.
+fn hidden<B: Backend>(starts: &[usize], rotary: &Rotary<B>) -> Tensor<B, 4> {
+    let seq = rotary.positions();
+    let keys = on_grid(starts.iter().copied().max().unwrap_or(0) + seq);
+    let queries = starts.iter().flat_map(|start| *start..start + seq);
+    let values =
+        queries.flat_map(|own| (0..keys).map(move |key| if key > own { HIDDEN } else { 0.0 }));
+    let shape = [starts.len(), 1, seq, keys];
+    Tensor::from_data(TensorData::new(values.collect(), shape), &rotary.device())
 }
 
 /// Grouped-query attention without biases.
@@ -92,11 +124,16 @@ impl<B: SsmBackend> Attention<B> {
         let q = context.rotary.apply(q);
         let k = context.rotary.apply(k);
         let (k, v) = match cache {
-            Some(cache) => cache.append(k, v),
+            Some(cache) => cache.append(k, v, &context.starts),
             None => (k, v),
         };
 
-        let scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
+        let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
+        if let Some(hidden) = &context.hidden {
+            let dims = scores.dims();
+            let by_query = [batch, heads, seq, dims[3]];
+            scores = (scores.reshape(by_query) + hidden.clone()).reshape(dims);
+        }
         let scale = (width as f64).powf(-0.5);
         let weights = masked_softmax(scores, context.visible.clone(), scale)
             .expect("a key for each token seen, and query heads divided among those of keys");

@@ -2,16 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::nn::Linear;
-use burn::tensor::module::linear;
 use burn::tensor::{Tensor, backend::Backend};
 use kernels::{
-    DecodeStep, DecodeStepShape, DecodeStepWeights, SelectiveScanInputs, SelectiveScanOutput,
-    SsmBackend, decode_step, selective_scan,
+    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, Kept, SelectiveScanInputs,
+    SelectiveScanOutput, SsmBackend, selective_scan,
 };
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
-use crate::cache::{Mamba1State, Mamba1Step};
+use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
 use crate::params::{lazy, lazy_linear, project};
 
@@ -111,22 +110,27 @@ impl<B: SsmBackend> Mamba1<B> {
         self.output(self.scan(conv.y, inputs, None, reset).y)
     }
 
-    /// As [`forward`](Self::forward), continuing from `state` and updating it.
+    /// As [`forward`](Self::forward), continuing from `state` and updating it; with `kept` as [`SsmState::run`] says.
     pub(crate) fn forward_cached(
         &self,
         h: Tensor<B, 3>,
-        state: &mut Mamba1State<B>,
+        state: &mut SsmState<B>,
+        kept: Option<&Kept<B>>,
     ) -> Tensor<B, 3> {
-        if h.dims()[1] == 1 {
-            return self.step(h, state);
+        if h.dims()[1] == 1 || kept.is_some() {
+            let y = state.run(h, kept, || self.ssm_step());
+            return project(&self.out_proj, y);
         }
         let inputs = self.project_inputs(h);
+        let memory = state.take();
         let conv = self
             .conv1d
-            .forward(inputs.x.clone(), Some(state.conv_window.clone()), None);
-        let scan = self.scan(conv.y, inputs, Some(state.ssm_state.clone()), None);
-        state.conv_window = conv.last_window;
-        state.ssm_state = scan.last_state;
+            .forward(inputs.x.clone(), Some(memory.conv_window), None);
+        let scan = self.scan(conv.y, inputs, Some(memory.ssm_state), None);
+        state.settle(DecodeState {
+            conv_window: conv.last_window,
+            ssm_state: scan.last_state,
+        });
         self.output(scan.y)
     }
 
@@ -159,19 +163,7 @@ impl<B: SsmBackend> Mamba1<B> {
         selective_scan(inputs, true).expect("shapes follow from the checked configuration")
     }
 
-    /// One token a sequence, `h` of shape `[batch, 1, d_model]`.
-    fn step(&self, h: Tensor<B, 3>, state: &mut Mamba1State<B>) -> Tensor<B, 3> {
-        let [batch, seq, d_model] = h.dims();
-        let memory = state.take();
-        let Mamba1Step { in_proj, step } = state.step.get_or_insert_with(|| self.decode_step());
-        let rows = linear(h.reshape([batch, d_model]), in_proj.clone(), None);
-        let (y, memory) =
-            decode_step(step, rows, memory).expect("shapes follow from the checked configuration");
-        state.put(memory);
-        linear(y, self.out_proj.weight.val(), None).reshape([batch, seq, d_model])
-    }
-
-    fn decode_step(&self) -> Mamba1Step<B> {
+    fn ssm_step(&self) -> SsmStep<B> {
         let (conv_weight, conv_bias) = self.conv1d.weights();
         let projections = [
             &self.in_proj_z,
@@ -203,7 +195,7 @@ impl<B: SsmBackend> Mamba1<B> {
             d: Some(self.d.val()),
             norm_weight: None,
         };
-        Mamba1Step {
+        SsmStep {
             in_proj: Tensor::cat(projections.map(|layer| layer.weight.val()).into(), 1),
             step: DecodeStep::new(shape, weights)
                 .expect("shapes follow from the checked configuration"),

@@ -2,16 +2,15 @@
 
 use burn::module::{Module, Param};
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::module::linear;
 use burn::tensor::{Tensor, backend::Backend};
 use kernels::{
-    DecodeStep, DecodeStepShape, DecodeStepWeights, SsdInputs, SsdOptions, SsmBackend, decode_step,
-    gated_rms_norm, ssd,
+    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, Kept, SsdInputs, SsdOptions,
+    SsmBackend, gated_rms_norm, ssd,
 };
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
-use crate::cache::Mamba2State;
+use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
 use crate::params::{lazy, lazy_linear, lazy_norm, project};
 
@@ -123,23 +122,29 @@ impl<B: SsmBackend> Mamba2<B> {
         self.output(y, z)
     }
 
-    /// As [`forward`](Self::forward), continuing from `state` and updating it.
+    /// As [`forward`](Self::forward), continuing from `state` and updating it; with `kept` as [`SsmState::run`] says.
     pub(crate) fn forward_cached(
         &self,
         h: Tensor<B, 3>,
-        state: &mut Mamba2State<B>,
+        state: &mut SsmState<B>,
+        kept: Option<&Kept<B>>,
     ) -> Tensor<B, 3> {
-        if h.dims()[1] == 1 {
-            return self.step(h, state);
+        if h.dims()[1] == 1 || kept.is_some() {
+            let y = state.run(h, kept, || self.ssm_step());
+            return project(&self.out_proj, y);
         }
         let (z, xbc, dt) = self.project_inputs(h);
-        let conv = self
-            .conv1d
-            .forward(xbc, Some(state.conv_window.clone()), None);
+        let memory = state.take();
+        let conv = self.conv1d.forward(xbc, Some(memory.conv_window), None);
         let inputs = self.split(conv.y, dt);
-        let (y, last_state) = self.scan(inputs, Some(state.ssm_state.clone()), None);
-        state.conv_window = conv.last_window;
-        state.ssm_state = last_state;
+        let [batch, d_inner, d_state] = memory.ssm_state.dims();
+        let by_head = [batch, self.nheads, self.headdim, d_state];
+        let ssm_state = memory.ssm_state.reshape(by_head);
+        let (y, last_state) = self.scan(inputs, Some(ssm_state), None);
+        state.settle(DecodeState {
+            conv_window: conv.last_window,
+            ssm_state: last_state.reshape([batch, d_inner, d_state]),
+        });
         self.output(y, z)
     }
 
@@ -171,19 +176,7 @@ impl<B: SsmBackend> Mamba2<B> {
         (output.y.reshape([batch, seq, d_inner]), output.last_state)
     }
 
-    /// One token a sequence, `h` of shape `[batch, 1, d_model]`.
-    fn step(&self, h: Tensor<B, 3>, state: &mut Mamba2State<B>) -> Tensor<B, 3> {
-        let [batch, seq, d_model] = h.dims();
-        let memory = state.take();
-        let step = state.step.get_or_insert_with(|| self.decode_step());
-        let rows = linear(h.reshape([batch, d_model]), self.in_proj.weight.val(), None);
-        let (y, memory) =
-            decode_step(step, rows, memory).expect("shapes follow from the checked configuration");
-        state.put(memory, self.headdim);
-        linear(y, self.out_proj.weight.val(), None).reshape([batch, seq, d_model])
-    }
-
-    fn decode_step(&self) -> DecodeStep<B> {
+    fn ssm_step(&self) -> SsmStep<B> {
         let (conv_weight, conv_bias) = self.conv1d.weights();
         let shape = DecodeStepShape {
             headdim: self.headdim,
@@ -206,7 +199,11 @@ impl<B: SsmBackend> Mamba2<B> {
             d: Some(self.d.val()),
             norm_weight: Some(self.norm.gamma.val()),
         };
-        DecodeStep::new(shape, weights).expect("shapes follow from the checked configuration")
+        SsmStep {
+            in_proj: self.in_proj.weight.val(),
+            step: DecodeStep::new(shape, weights)
+                .expect("shapes follow from the checked configuration"),
+        }
     }
 
     fn output(&self, y: Tensor<B, 3>, z: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -28,14 +28,11 @@ fn states_match(golden: &Golden, prefix: &str, cache: &Cache<Inner>) {
     for (layer_idx, layer) in cache.layers().iter().enumerate() {
         let (window, state): (_, Vec<f32>) = match layer {
             LayerCache::Attention(_) => continue,
-            LayerCache::Mamba1(s) => (
-                s.conv_window.clone(),
-                s.ssm_state.to_data().into_vec().unwrap(),
-            ),
-            LayerCache::Mamba2(s) => (
-                s.conv_window.clone(),
-                s.ssm_state.to_data().into_vec().unwrap(),
-            ),
+            LayerCache::Ssm(s) => {
+                let s = s.settled().unwrap();
+                let state = s.ssm_state.to_data().into_vec().unwrap();
+                (s.conv_window.clone(), state)
+            }
         };
         let key = format!("{prefix}.ssm_state.{layer_idx}");
         let expected = golden.values(&key);
@@ -81,8 +78,9 @@ fn mixers_match(name: &str) {
     let device = Default::default();
     let rotary = Rotary::new(&frequencies(&config(name).llama), 0, 37, &device);
     let context = PassContext {
-        attention: Some(AttentionContext::new(rotary, 0)),
+        attention: Some(AttentionContext::new(rotary)),
         reset: None,
+        kept: None,
         compute: None,
     };
     let mut x = model.embed_tokens.forward(golden.tokens("input_ids"));
