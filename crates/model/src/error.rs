@@ -76,6 +76,17 @@ pub enum ModelError {
         /// What is wrong with it
         problem: String,
     },
+    /// A drafter speaks other tokens than the verifier.
+    #[error(
+        "the drafter's vocabulary has {found} tokens, expected {expected} as the model's has (take a drafter made from \
+         the same model)"
+    )]
+    Drafter {
+        /// Tokens of the drafter
+        found: usize,
+        /// Tokens of the verifier
+        expected: usize,
+    },
     /// The documents of a packed batch are described wrongly.
     #[error("documents of row {row}: {problem}")]
     Documents {

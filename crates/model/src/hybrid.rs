@@ -82,6 +82,15 @@ impl<B: Backend> HybridModel<B> {
         self.compute
     }
 
+    /// The model of `config` that has the blocks `layers` of this one, by reference to the same weights.
+    pub(crate) fn with_layers(&self, config: HybridConfig, layers: &[usize]) -> Self {
+        Self {
+            layers: layers.iter().map(|at| self.layers[*at].clone()).collect(),
+            config,
+            ..self.clone()
+        }
+    }
+
     /// The configuration the model was built from.
     pub fn config(&self) -> &HybridConfig {
         &self.config

@@ -26,7 +26,7 @@ pub use checkpointed::{CheckpointedBlocks, TrainingPass};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,
 };
-pub use convert::{LayerPlan, Layout, StartOption};
+pub use convert::{LayerPlan, Layout, StartOption, spread_layers};
 pub use decode::{Finish, Reply, Sampling, generate_batch};
 pub use documents::Documents;
 pub use error::ModelError;

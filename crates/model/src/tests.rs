@@ -2,10 +2,10 @@
 
 mod checkpointed;
 mod conversion;
-mod fixtures;
+pub(crate) mod fixtures;
 mod golden;
 mod golden_mixers;
-mod laws;
+pub(crate) mod laws;
 mod mixed_precision;
 mod naive;
 mod naive_gradients;

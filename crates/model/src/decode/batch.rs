@@ -10,18 +10,12 @@ use std::time::Instant;
 use burn::tensor::Tensor;
 use kernels::SsmBackend;
 
+use super::prefill::{prefill, prefill_piece};
+use super::row::Row;
 use super::sampler::{Sampler, token_tensor};
-use super::{Finish, Reply, Sampling};
-use crate::cache::Cache;
+use super::{Reply, Sampling};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
-
-/// Most tokens in one prefill call, over all rows: bounds the activations.
-const PREFILL_TOKENS: usize = 8_192;
-/// Most tokens a row in one prefill call: bounds the attention scores, `piece` x context.
-const PREFILL_MOST: usize = 1_024;
-/// Least tokens a row in one prefill call: shorter pieces only cost launches.
-const PREFILL_LEAST: usize = 64;
 
 /// Answers every prompt, replies in the order of `prompts`.
 ///
@@ -58,15 +52,16 @@ pub(super) fn generate_rows<B: SsmBackend>(
     if sampling.max_tokens == 0 {
         return Ok(prompts
             .iter()
-            .map(|_| Row::default().into_reply(0.0, 0.0))
+            .map(|_| Row::default().into_reply(0.0))
             .collect());
     }
     let device = model.device();
     let mut sampler = Sampler::new::<B>(sampling, &device);
     let mut cache = model.new_cache(prompts.len(), longest + sampling.max_tokens);
     let started = Instant::now();
-    let piece = (PREFILL_TOKENS / prompts.len()).clamp(PREFILL_LEAST, PREFILL_MOST);
-    let mut logits = prefill(model, prompts, shortest, piece, &mut cache);
+    let piece = prefill_piece(prompts.len());
+    let hidden = prefill(model, prompts, shortest, piece, &mut cache).expect("no prompt is empty");
+    let mut logits = last_logits(model, hidden);
     let mut rows: Vec<Row> = prompts.iter().map(|_| Row::default()).collect();
     let mut prefill_ms = None;
     let mut position = shortest;
@@ -81,7 +76,7 @@ pub(super) fn generate_rows<B: SsmBackend>(
                 None => row.take(token, sampling, now_ms, |token| each(index, token)),
             }]);
         }
-        if rows.iter().all(|row| row.finish.is_some()) {
+        if rows.iter().all(Row::is_over) {
             break;
         }
         logits = last_logits(
@@ -93,89 +88,20 @@ pub(super) fn generate_rows<B: SsmBackend>(
     let prefill_ms = prefill_ms.unwrap_or_default();
     Ok(rows
         .into_iter()
-        .map(|row| {
-            let decode_ms = (row.end_ms - prefill_ms).max(0.0);
-            row.into_reply(prefill_ms, decode_ms)
-        })
+        .map(|row| row.into_reply(prefill_ms))
         .collect())
 }
 
-/// A reply being drawn.
-#[derive(Default)]
-struct Row {
-    tokens: Vec<u32>,
-    finish: Option<Finish>,
-    end_ms: f64,
-}
-
-impl Row {
-    /// Appends a drawn token unless the reply is over; returns the token to feed next.
-    fn take(
-        &mut self,
-        token: u32,
-        sampling: &Sampling,
-        now_ms: f64,
-        each: impl FnOnce(u32) -> ControlFlow<()>,
-    ) -> u32 {
-        if self.finish.is_some() {
-            return token;
-        }
-        self.end_ms = now_ms;
-        if sampling.stop_tokens.contains(&token) {
-            self.finish = Some(Finish::Stop);
-            return token;
-        }
-        self.tokens.push(token);
-        if each(token).is_break() {
-            self.finish = Some(Finish::Stop);
-        } else if self.tokens.len() == sampling.max_tokens {
-            self.finish = Some(Finish::Length);
-        }
-        token
-    }
-
-    fn into_reply(self, prefill_ms: f64, decode_ms: f64) -> Reply {
-        let finish = self.finish.unwrap_or(Finish::Length);
-        Reply {
-            tokens: self.tokens,
-            finish,
-            prefill_ms,
-            decode_ms,
-        }
-    }
-}
-
-/// Feeds the first `length` tokens of every prompt, `piece` at a time; logits `[batch, vocab]` after the last.
-fn prefill<B: SsmBackend>(
-    model: &HybridModel<B>,
-    prompts: &[Vec<u32>],
-    length: usize,
-    piece: usize,
-    cache: &mut Cache<B>,
-) -> Tensor<B, 2> {
-    let device = model.device();
-    let mut from = 0;
-    loop {
-        let to = (from + piece).min(length);
-        let rows: Vec<Vec<u32>> = prompts
-            .iter()
-            .map(|prompt| prompt[from..to].to_vec())
-            .collect();
-        let hidden = model.hidden_cached(token_tensor(&rows, &device), cache);
-        if to == length {
-            return last_logits(model, hidden);
-        }
-        from = to;
-    }
-}
-
 /// Logits `[batch, vocab]` of the last position only: the head is the largest matrix there is.
-fn last_logits<B: SsmBackend>(model: &HybridModel<B>, hidden: Tensor<B, 3>) -> Tensor<B, 2> {
+pub(super) fn last_logits<B: SsmBackend>(
+    model: &HybridModel<B>,
+    hidden: Tensor<B, 3>,
+) -> Tensor<B, 2> {
     let [_, seq, _] = hidden.dims();
     model.logits(hidden.narrow(1, seq - 1, 1)).squeeze_dim(1)
 }
 
-fn check(prompts: &[Vec<u32>], vocab_size: usize) -> Result<(), ModelError> {
+pub(super) fn check(prompts: &[Vec<u32>], vocab_size: usize) -> Result<(), ModelError> {
     for (index, prompt) in prompts.iter().enumerate() {
         if prompt.is_empty() {
             return Err(ModelError::Prompt {

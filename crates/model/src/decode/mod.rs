@@ -2,8 +2,11 @@
 
 mod batch;
 mod generate;
+mod prefill;
+mod row;
 mod sampler;
+pub mod speculative;
 
 pub use batch::generate_batch;
 pub use generate::{Finish, Reply};
-pub use sampler::Sampling;
+pub use sampler::{Sampler, Sampling};

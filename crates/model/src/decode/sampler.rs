@@ -1,5 +1,8 @@
 //! Choosing the next token from logits, on the device where that is possible.
 
+use std::borrow::Cow;
+
+use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -50,15 +53,17 @@ impl Sampling {
     }
 }
 
-/// Draws one token a row.
-pub(super) enum Sampler {
+/// Draws one token a row, by the rule of a [`Sampling`].
+pub struct Sampler(Rule);
+
+enum Rule {
     Greedy,
     /// Gumbel-max: the argmax of `logits / temperature + noise` is a draw from the softmax
     Gumbel {
         temperature: f32,
     },
     Host {
-        rules: Filter,
+        filter: Filter,
         rng: Box<ChaCha8Rng>,
     },
 }
@@ -74,42 +79,70 @@ impl Sampler {
     pub(super) fn new<B: Backend>(sampling: &Sampling, device: &B::Device) -> Self {
         let temperature = sampling.temperature;
         if temperature <= 0.0 {
-            return Self::Greedy;
+            return Self(Rule::Greedy);
         }
         if sampling.top_k.is_none() && sampling.top_p.is_none() {
             B::seed(device, sampling.seed);
-            return Self::Gumbel { temperature };
+            return Self(Rule::Gumbel { temperature });
         }
-        let rules = Filter {
+        let filter = Filter {
             temperature,
             top_k: sampling.top_k,
             top_p: sampling.top_p,
         };
-        Self::Host {
-            rules,
+        Self(Rule::Host {
+            filter,
             rng: Box::new(ChaCha8Rng::seed_from_u64(sampling.seed)),
-        }
+        })
     }
 
-    /// One token a row of `logits`, `[batch, vocab]`.
-    pub(super) fn sample<B: Backend>(&mut self, logits: Tensor<B, 2>) -> Vec<u32> {
-        match self {
-            Self::Greedy => read_ids(logits.argmax(1)),
-            Self::Gumbel { temperature } => {
+    pub(super) fn is_greedy(&self) -> bool {
+        matches!(self.0, Rule::Greedy)
+    }
+
+    /// One token a row of `logits`, `[batch, vocab]`, as `[batch, 1]`; they stay on the device unless top-k or top-p
+    /// asks for the logits.
+    pub fn draw<B: Backend>(&mut self, logits: Tensor<B, 2>) -> Tensor<B, 2, Int> {
+        match &mut self.0 {
+            Rule::Greedy => logits.argmax(1),
+            Rule::Gumbel { temperature } => {
                 // Bounds keep both logarithms finite in f32.
                 let uniform = Distribution::Uniform(1e-9, 1.0 - 1e-7);
                 let uniform = Tensor::<B, 2>::random(logits.dims(), uniform, &logits.device());
                 let gumbel = uniform.clamp(1e-9, 1.0 - 1e-7).log().neg().log().neg();
-                read_ids((logits.div_scalar(*temperature) + gumbel).argmax(1))
+                (logits.div_scalar(*temperature) + gumbel).argmax(1)
             }
-            Self::Host { rules, rng } => {
-                let [_, vocab] = logits.dims();
+            Rule::Host { filter, rng } => {
+                let ([_, vocab], device) = (logits.dims(), logits.device());
                 let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
-                values
-                    .chunks_exact(vocab)
-                    .map(|row| rules.draw(row, rng.random()))
-                    .collect()
+                let rows = values.chunks_exact(vocab);
+                let drawn: Vec<Vec<u32>> = rows
+                    .map(|row| vec![filter.draw(row, rng.random())])
+                    .collect();
+                token_tensor(&drawn, &device)
             }
+        }
+    }
+
+    /// As [`draw`](Self::draw), read back.
+    pub(super) fn sample<B: Backend>(&mut self, logits: Tensor<B, 2>) -> Vec<u32> {
+        read_ids(self.draw(logits))
+    }
+
+    /// What the host needs of `logits`, `[batch, seq, vocab]`, to know the distributions that tokens are drawn from:
+    /// rows for [`probabilities`](Self::probabilities).
+    pub(super) fn prepared<B: Backend>(&self, logits: Tensor<B, 3>) -> Tensor<B, 3> {
+        match &self.0 {
+            Rule::Gumbel { temperature } => softmax(logits.div_scalar(*temperature), 2),
+            Rule::Greedy | Rule::Host { .. } => logits,
+        }
+    }
+
+    /// The distribution that [`draw`](Self::draw) draws from, of a row of [`prepared`](Self::prepared).
+    pub(super) fn probabilities<'a>(&self, row: &'a [f32]) -> Cow<'a, [f32]> {
+        match &self.0 {
+            Rule::Host { filter, .. } => Cow::Owned(filter.probabilities(row)),
+            Rule::Greedy | Rule::Gumbel { .. } => Cow::Borrowed(row),
         }
     }
 }
@@ -117,13 +150,36 @@ impl Sampler {
 impl Filter {
     /// The token at which the sum of probabilities, the most likely first, passes `uniform` of the whole.
     pub(super) fn draw(&self, logits: &[f32], uniform: f64) -> u32 {
+        let weights = self.weights(logits);
+        let mut left = uniform * weights.iter().map(|(_, weight)| weight).sum::<f64>();
+        for (id, weight) in &weights {
+            left -= weight;
+            if left < 0.0 {
+                return *id;
+            }
+        }
+        weights.last().map_or(0, |(id, _)| *id)
+    }
+
+    /// The distribution that [`draw`](Self::draw) draws from, over the whole vocabulary.
+    pub(super) fn probabilities(&self, logits: &[f32]) -> Vec<f32> {
+        let weights = self.weights(logits);
+        let sum: f64 = weights.iter().map(|(_, weight)| weight).sum();
+        let mut probabilities = vec![0.0; logits.len()];
+        for (id, weight) in weights {
+            probabilities[id as usize] = (weight / sum) as f32;
+        }
+        probabilities
+    }
+
+    /// The tokens that can be drawn with the weights they are drawn by, the most likely first if there are fewer of them.
+    fn weights(&self, logits: &[f32]) -> Vec<(u32, f64)> {
         let top = f64::from(logits.iter().copied().fold(f32::MIN, f32::max));
         let temperature = f64::from(self.temperature);
         let weight = |id: &u32| ((f64::from(logits[*id as usize]) - top) / temperature).exp();
         let mut order: Vec<u32> = (0..logits.len() as u32).collect();
-        let mut kept = order.len();
         if let Some(top_k) = self.top_k {
-            kept = top_k.clamp(1, kept);
+            let kept = top_k.clamp(1, order.len());
             most_likely_first(&mut order, logits, kept);
             order.truncate(kept);
         }
@@ -131,7 +187,7 @@ impl Filter {
             let wanted = f64::from(top_p) * order.iter().map(weight).sum::<f64>();
             // Few tokens carry most of the sum: sort only as many as are needed to reach it.
             let mut sorted = 64;
-            kept = loop {
+            let kept = loop {
                 most_likely_first(&mut order, logits, sorted);
                 let mut sum = 0.0;
                 let reached = order.iter().take(sorted).position(|id| {
@@ -144,16 +200,9 @@ impl Filter {
                     None => sorted *= 8,
                 }
             };
+            order.truncate(kept);
         }
-        let order = &order[..kept];
-        let mut left = uniform * order.iter().map(weight).sum::<f64>();
-        for id in order {
-            left -= weight(id);
-            if left < 0.0 {
-                return *id;
-            }
-        }
-        order[kept - 1]
+        order.iter().map(|id| (*id, weight(id))).collect()
     }
 }
 
@@ -170,8 +219,8 @@ fn most_likely_first(order: &mut [u32], logits: &[f32], count: usize) {
     order[..count].sort_unstable_by(compare);
 }
 
-/// Reads `[batch, 1]` indices back to the host.
-fn read_ids<B: Backend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
+/// Reads indices back to the host.
+pub(super) fn read_ids<B: Backend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
     ids.into_data().iter::<i64>().map(|id| id as u32).collect()
 }
 
@@ -225,6 +274,27 @@ mod tests {
                 (f64::from(*count) - expected).abs() < 3.0,
                 "{count} against {expected}"
             );
+        }
+    }
+
+    #[test]
+    fn probabilities_are_the_shares_of_the_draws() {
+        let n = 20_000;
+        for filter in [
+            filter(Some(3), None),
+            filter(None, Some(0.9)),
+            filter(Some(4), Some(0.8)),
+        ] {
+            let probabilities = filter.probabilities(&LOGITS);
+            for (id, probability) in probabilities.iter().enumerate() {
+                let uniform = |at: u32| (f64::from(at) + 0.5) / f64::from(n);
+                let drawn = (0..n).filter(|at| filter.draw(&LOGITS, uniform(*at)) == id as u32);
+                let share = drawn.count() as f32 / n as f32;
+                assert!(
+                    (share - probability).abs() < 1e-4,
+                    "{id}: {share}, {probability}"
+                );
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use safetensors::{Dtype, SafeTensors};
 use crate::config::{HybridConfig, LlamaConfig, MixerKind, SsmConfig};
 use crate::hybrid::HybridModel;
 
-pub(super) type Inner = Flex;
+pub(crate) type Inner = Flex;
 pub(super) type Train = Autodiff<Flex>;
 
 /// Tensors of a file as `f64`, with their shapes.
@@ -83,7 +83,7 @@ impl Golden {
     }
 }
 
-pub(super) fn config(name: &str) -> HybridConfig {
+pub(crate) fn config(name: &str) -> HybridConfig {
     let text = std::fs::read_to_string(path(&format!("{name}.config.json"))).unwrap();
     let json: serde_json::Value = serde_json::from_str(&text).unwrap();
     let llama = LlamaConfig::from_hf(&json, name).unwrap();
@@ -117,7 +117,7 @@ pub(super) fn weights(name: &str) -> Vec<(String, TensorData)> {
     tensors
 }
 
-pub(super) fn model<B: kernels::SsmBackend>(name: &str) -> HybridModel<B> {
+pub(crate) fn model<B: kernels::SsmBackend>(name: &str) -> HybridModel<B> {
     HybridModel::load_named(&config(name), weights(name), &Default::default()).unwrap()
 }
 
@@ -158,7 +158,7 @@ pub(super) fn root_mean_square(values: &[f64]) -> f64 {
 }
 
 /// Seeded tokens below `vocab`.
-pub(super) fn some_tokens<B: Backend>(batch: usize, seq: usize, vocab: usize) -> Tensor<B, 2, Int> {
+pub(crate) fn some_tokens<B: Backend>(batch: usize, seq: usize, vocab: usize) -> Tensor<B, 2, Int> {
     let mut state = 12345_u64;
     let ids: Vec<i64> = (0..batch * seq)
         .map(|_| {

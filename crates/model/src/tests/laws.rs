@@ -20,7 +20,7 @@ fn assert_same(what: &str, left: Tensor<Inner, 3>, right: Tensor<Inner, 3>) {
 }
 
 /// The reference models, and mixers with every flag away from its published value.
-pub(super) fn models() -> Vec<(String, HybridModel<Inner>)> {
+pub(crate) fn models() -> Vec<(String, HybridModel<Inner>)> {
     let names = ["teacher", "hybrid_mamba1", "hybrid_mamba2", "pure_mamba2"];
     let mut models: Vec<_> = names.map(|name| (name.to_string(), model(name))).into();
     for kind in [MixerKind::Mamba1, MixerKind::Mamba2] {
