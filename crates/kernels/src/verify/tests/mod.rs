@@ -1,3 +1,4 @@
+mod golden;
 mod whole;
 
 use super::problem::VerifyProblem;
