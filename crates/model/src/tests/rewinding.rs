@@ -72,14 +72,13 @@ fn round(
 
 #[test]
 fn rows_that_keep_different_numbers_of_tokens_continue_as_if_alone() {
-    for (name, model) in models() {
+    for (_, model) in models() {
         let mut rows = Rows::new(11);
         let mut cache = model.new_cache(BATCH, 8);
         let prompt = rows.draw(5);
         model.hidden_cached(tensor(&prompt), &mut cache);
         rows.kept = prompt;
-        for (index, seq) in [4, 4, 1, 6, 3, 9, 2].into_iter().enumerate() {
-            println!("{name}, round {index}");
+        for seq in [4, 4, 1, 6, 3, 9, 2] {
             let counts: Vec<usize> = (0..BATCH).map(|_| rows.below(seq + 1)).collect();
             round(&model, &mut cache, &mut rows, seq, |row| counts[row]);
         }

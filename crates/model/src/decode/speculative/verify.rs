@@ -1,5 +1,6 @@
 //! One round at the verifier: drafts in, verdicts out.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, Transaction};
@@ -107,31 +108,37 @@ impl<B: SsmBackend> Verifier<'_, B> {
             .next()
             .map_or(Vec::new(), |ids| ids.iter::<i64>().collect());
         let mut floats = || {
-            read.next()
-                .map(|data| data.iter::<f32>().collect::<Vec<f32>>())
+            let data = read.next()?.convert::<f32>();
+            Some(data.into_vec::<f32>().expect("converted to it"))
         };
         let (verified, drafted) = (floats().unwrap_or_default(), floats());
-        let rows = |values: &[f32], row: usize, length: usize| -> Vec<Vec<f32>> {
-            let part = &values[row * length * vocab..][..length * vocab];
-            let distribution = |row| self.sampler.probabilities(row).into_owned();
-            part.chunks_exact(vocab).map(distribution).collect()
-        };
         let mut verdicts = Vec::with_capacity(batch);
         for (row, ids) in ids.chunks_exact(positions - 1).enumerate() {
-            let ids: Vec<u32> = ids[..drafts.counts[row]]
-                .iter()
-                .map(|id| *id as u32)
-                .collect();
-            let verified = rows(&verified, row, positions);
-            let drafted = drafted
-                .as_ref()
-                .map(|values| rows(values, row, positions - 1));
+            let count = drafts.counts[row];
+            let ids: Vec<u32> = ids[..count].iter().map(|id| *id as u32).collect();
+            let rows = |values, length, used| {
+                distributions(&self.sampler, values, [row * length * vocab, used], vocab)
+            };
+            let verified = rows(verified.as_slice(), positions, count + 1);
+            let drafted = drafted.as_deref();
+            let drafted = drafted.map(|values| rows(values, positions - 1, count));
             let uniform = || self.rng.random();
             let verdict = accept_sampled(&ids, drafted.as_deref(), &verified, uniform);
             verdicts.push((ids, verdict));
         }
         verdicts
     }
+}
+
+/// The distributions of `count` positions from element `first` on.
+fn distributions<'a>(
+    sampler: &Sampler,
+    values: &'a [f32],
+    [first, count]: [usize; 2],
+    vocab: usize,
+) -> Vec<Cow<'a, [f32]>> {
+    let rows = values[first..][..count * vocab].chunks_exact(vocab);
+    rows.map(|row| sampler.probabilities(row)).collect()
 }
 
 /// Reads the drafts and the most likely tokens back together and judges each row.

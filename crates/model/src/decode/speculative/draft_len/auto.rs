@@ -2,8 +2,11 @@
 
 use super::Round;
 
-/// Plain steps measured before their time is believed, beside the first. Of other lengths one round is: a trial may be dear.
-const BELIEVED: usize = 2;
+/// Plain steps whose times are needed, all but one of them of the present call. Of other lengths one round is enough: a trial may be
+/// dear.
+const PLAIN_STEPS: usize = 3;
+/// Rounds with drafts before a plain step is measured again.
+const PLAIN_AGAIN: usize = 48;
 /// Last times kept of each length; their median is its cost.
 const REMEMBERED: usize = 9;
 /// What an observation of acceptance weighs after one more round.
@@ -35,6 +38,7 @@ pub struct AutoDraftLen {
     expected_tokens: f64,
     elapsed_ms: f64,
     lost_ms: f64,
+    since_plain: usize,
     /// Rounds that the choice stays with speculation whatever was measured
     trial: usize,
     is_on: bool,
@@ -77,6 +81,7 @@ impl AutoDraftLen {
             expected_tokens: 0.0,
             elapsed_ms: 0.0,
             lost_ms: 0.0,
+            since_plain: 0,
             trial: 0,
             is_on: true,
             waited: 0,
@@ -93,6 +98,9 @@ impl AutoDraftLen {
         self.expected_tokens = max_tokens as f64;
         self.elapsed_ms = 0.0;
         self.lost_ms = 0.0;
+        // Another load, another context: what plain steps took before tells little.
+        let plain = &mut self.costs[0].last_ms;
+        plain.drain(..plain.len().saturating_sub(1));
     }
 
     /// Takes in what a round took and brought.
@@ -103,6 +111,10 @@ impl AutoDraftLen {
             _ => round.wall_ms,
         };
         self.costs[round.draft_len].observe(round.wall_ms);
+        self.since_plain = match round.draft_len {
+            0 => 0,
+            _ => self.since_plain + 1,
+        };
         if round.draft_len > 0 {
             for counts in self.positions.iter_mut().flatten() {
                 *counts *= DECAY;
@@ -125,7 +137,8 @@ impl AutoDraftLen {
     /// The length of the next round.
     pub fn choose(&mut self) -> usize {
         let plain = &self.costs[0];
-        let Some(plain_ms) = plain.ms().filter(|_| plain.rounds > BELIEVED) else {
+        let is_known = plain.last_ms.len() >= PLAIN_STEPS && self.since_plain < PLAIN_AGAIN;
+        let Some(plain_ms) = plain.ms().filter(|_| is_known) else {
             return 0;
         };
         let call_ms = self.elapsed_ms.max(self.expected_tokens * plain_ms);

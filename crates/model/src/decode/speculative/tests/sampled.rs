@@ -72,7 +72,7 @@ fn pairs_of_tokens_are_distributed_as_plain_decoding_draws_them() {
     for (kind, sampling) in [(MixerKind::Mamba1, plain), (MixerKind::Mamba2, filtered)] {
         let model = model(kind);
         let prompt = vec![3, 1, 4, 1, 5];
-        let first = distributions(&model, &[prompt.clone()], &sampling).swap_remove(0);
+        let first = distributions(&model, std::slice::from_ref(&prompt), &sampling).swap_remove(0);
         let continued: Vec<Vec<u32>> = (0..VOCAB as u32)
             .map(|token| [prompt.clone(), vec![token]].concat())
             .collect();
