@@ -11,7 +11,7 @@ fn distill(dir: &std::path::Path) -> Command {
     command
 }
 
-fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
+pub(crate) fn output(arguments: &[&str]) -> (Option<i32>, String, String) {
     let dir = tempfile::tempdir().unwrap();
     let output = distill(dir.path()).args(arguments).output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();

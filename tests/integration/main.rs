@@ -10,6 +10,7 @@ mod parity;
 mod prepare;
 mod recipes;
 mod resume;
+mod speculate;
 mod sweep;
 mod teacher;
 mod teacher_cache;

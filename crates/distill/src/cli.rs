@@ -1,6 +1,7 @@
 //! Command line: clap types only, a file a group of verbs.
 mod choice;
 mod data;
+mod drafter;
 mod measure;
 mod model;
 mod number;
@@ -10,9 +11,10 @@ use clap::{Parser, Subcommand};
 
 pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
 pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
+pub use drafter::{DraftTokensArg, DrafterArg};
 pub use measure::{
     BenchArgs, BenchCommand, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs, PerplexityArgs,
-    PerplexitySource, SpeedArgs, StepArgs, TasksArgs,
+    PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
 };
 pub use model::{ConvertArgs, ForwardArgs, GenerateArgs, InspectArgs};
 pub use run::{

@@ -187,6 +187,12 @@ pub enum DistillError {
         /// What to do about it.
         cure: &'static str,
     },
+    /// A drafter whose tokens mean other texts than the verifier's.
+    #[error("the tokenizer of the drafter `{}` is not that of the model, expected the same one", path.display())]
+    OtherTokenizer {
+        /// The drafter.
+        path: PathBuf,
+    },
     /// A tokenizer without a known chat template, where a chat is needed.
     #[error(
         "the tokenizer of `{}` has the control tokens of no known chat template, expected ChatML, Llama-3 or Zephyr",
@@ -249,6 +255,9 @@ impl DistillError {
             }
             Self::OutputExists { .. } => Some("choose another `--out`, or delete it".into()),
             Self::NoTokenizer { cure, .. } => Some((*cure).into()),
+            Self::OtherTokenizer { .. } => {
+                Some("take a drafter made from the same teacher, or `ngram` or `self`".into())
+            }
             Self::NoChatTemplate { .. } => Some("continue the text itself with `--raw`".into()),
             Self::PlanDiffers { .. } => Some(
                 "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),

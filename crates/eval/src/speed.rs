@@ -89,7 +89,7 @@ fn per_second(tokens: usize, wall_ms: f64) -> f64 {
 }
 
 /// The middle value, the upper of two.
-fn median(mut values: Vec<f64>) -> f64 {
+pub(crate) fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

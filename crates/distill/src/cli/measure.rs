@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-use super::number::{pairs, positive, window};
-use super::{MixerArg, PrecisionArg};
+use super::number::{pairs, positive, temperature, window};
+use super::{DraftTokensArg, DrafterArg, MixerArg, PrecisionArg};
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -126,6 +126,45 @@ pub enum BenchCommand {
     Kernels(KernelsArgs),
     /// One training step of stage 1, by its parts, on random weights or a teacher's
     Step(StepArgs),
+    /// Speculative decoding beside plain decoding of the same model: speed, acceptance, parts of a round, and whether replies agree
+    Speculative(SpeculativeArgs),
+}
+
+/// Arguments of `bench speculative`.
+#[derive(Debug, Args)]
+pub struct SpeculativeArgs {
+    /// Model that verifies: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// Who drafts, as in `generate --speculate`; may be repeated
+    #[arg(long = "drafter", value_name = "DRAFTER", default_values = ["ngram", "self"])]
+    pub drafters: Vec<DrafterArg>,
+    /// Tokens drafted at a time, as a list
+    #[arg(
+        long,
+        value_name = "K,...",
+        value_delimiter = ',',
+        default_value = "1,2,3,4,5,6,7,8,auto"
+    )]
+    pub draft_tokens: Vec<DraftTokensArg>,
+    /// Prompts decoded together, as a list
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4", value_parser = positive)]
+    pub batch: Vec<usize>,
+    /// Sampling temperatures, as a list; 0 is greedy
+    #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "0,1", value_parser = temperature)]
+    pub temperature: Vec<f32>,
+    /// Tokens of each reply, whatever they are
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = window)]
+    pub tokens: usize,
+    /// Times that each setting is run; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub rounds: usize,
+    /// Seed of the prompts and of the sampling
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Arguments of `bench step`.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::number::{positive, probability, temperature};
-use super::{GqaRepeatArg, InitArg, LayoutArg, MixerArg};
+use super::{DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg};
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
@@ -76,6 +76,21 @@ pub struct GenerateArgs {
     /// Seed of the sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,
+    /// End the reply before this text; may be repeated
+    #[arg(long = "stop", value_name = "TEXT")]
+    pub stops: Vec<String>,
+    /// Let a drafter guess tokens that the model checks together, for the same reply sooner: a model with the same tokenizer, `ngram`
+    /// (what followed the last time), or `self`, `self:LAYERS` (some of the model's own layers)
+    #[arg(long, value_name = "DRAFTER")]
+    pub speculate: Option<DrafterArg>,
+    /// Tokens that the drafter guesses at a time, or `auto`: as many as pay, by what is measured
+    #[arg(
+        long,
+        value_name = "K|auto",
+        default_value = "auto",
+        requires = "speculate"
+    )]
+    pub draft_tokens: DraftTokensArg,
 }
 
 /// Arguments of `forward`.

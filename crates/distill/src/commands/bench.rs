@@ -1,4 +1,5 @@
 //! `bench`: how fast the operations run on this device, beside what another implementation reaches.
+mod speculative;
 mod step;
 
 use std::io::{self, Write};
@@ -26,6 +27,7 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<Outcome> {
     match args.subject {
         BenchCommand::Kernels(args) => run_kernels(&args, device),
         BenchCommand::Step(args) => step::run(&args, device),
+        BenchCommand::Speculative(args) => speculative::run(&args, device),
     }
 }
 

@@ -3,13 +3,14 @@ use std::io::{IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 
 use anyhow::Context;
-use model::decode::Sampling;
+use model::decode::speculative::{Speculation, SpeculationReport, generate_speculative};
+use model::decode::{Reply, Sampling};
 use model::{ChatTemplate, Message, Tokenizer};
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
 use crate::cli::GenerateArgs;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, drafter};
 use crate::error::DistillError;
 
 /// Streams the reply to stdout, ended by a line feed; speed goes to stderr when that is a terminal.
@@ -59,34 +60,52 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
 
     let mut stdout = std::io::stdout().lock();
     let mut text = TextStream::new(tokenizer);
+    let mut stops = StopStream::new(args.stops);
     let mut written = Ok(());
-    let reply = loaded.model.generate_each(&ids, &sampling, |token| {
-        written = text.push(token).map_or(Ok(()), |piece| {
-            stdout
-                .write_all(piece.as_bytes())
-                .and_then(|()| stdout.flush())
-        });
-        if written.is_ok() {
+    let mut each = |token| {
+        let piece = stops.push(&text.push(token).unwrap_or_default());
+        written = stdout
+            .write_all(piece.as_bytes())
+            .and_then(|()| stdout.flush());
+        if written.is_ok() && !stops.is_over {
             ControlFlow::Continue(())
         } else {
             ControlFlow::Break(())
         }
-    })?;
-    let written = written.and_then(|()| writeln!(stdout, "{}", text.rest()));
+    };
+    let (reply, report) = match &args.speculate {
+        None => (loaded.model.generate_each(&ids, &sampling, each)?, None),
+        Some(drafter) => {
+            let mut drafter = drafter::build(drafter, &loaded, device)?;
+            let (mut replies, report) = generate_speculative(
+                &loaded.model,
+                drafter.as_mut(),
+                std::slice::from_ref(&ids),
+                &sampling,
+                &mut Speculation::new(drafter::draft_len(args.draft_tokens)),
+                &mut |_, token| each(token),
+            )?;
+            (replies.swap_remove(0), Some(report))
+        }
+    };
+    let rest = stops.finish(&text.rest());
+    let written = written.and_then(|()| writeln!(stdout, "{rest}"));
     match written {
         // Whoever read the text has seen enough.
         Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(Outcome::Done),
         written => written.context("could not write to stdout")?,
     }
     if std::io::stderr().is_terminal() {
-        show_speed(ids.len(), &reply);
+        show_speed(ids.len(), &reply, report.as_ref());
     }
     Ok(Outcome::Done)
 }
 
 #[expect(clippy::print_stderr, reason = "progress of a command")]
-fn show_speed(prompt_tokens: usize, reply: &model::decode::Reply) {
-    let decoded = reply.tokens.len().saturating_sub(1);
+fn show_speed(prompt_tokens: usize, reply: &Reply, report: Option<&SpeculationReport>) {
+    // A plain prefill brings the first token.
+    let earlier = usize::from(report.is_none());
+    let decoded = reply.tokens.len().saturating_sub(earlier);
     let per_second = |tokens: usize, wall_ms: f64| tokens as f64 * 1e3 / wall_ms.max(1e-3);
     eprintln!(
         "prompt {prompt_tokens} tokens, {:.1} tokens/s; reply {} tokens, {:.1} tokens/s",
@@ -94,6 +113,66 @@ fn show_speed(prompt_tokens: usize, reply: &model::decode::Reply) {
         reply.tokens.len(),
         per_second(decoded, reply.decode_ms)
     );
+    if let Some(report) = report {
+        eprintln!(
+            "{} rounds with drafts, {:.2} tokens each, {:.0} % of the drafts accepted; {} steps without",
+            report.rounds,
+            report.tokens_per_round(),
+            100.0 * report.acceptance(),
+            report.plain_rounds
+        );
+    }
+}
+
+/// Passes text on up to the first of some stop texts, and holds back what may be the start of one.
+struct StopStream {
+    stops: Vec<String>,
+    held: String,
+    is_over: bool,
+}
+
+impl StopStream {
+    fn new(stops: Vec<String>) -> Self {
+        Self {
+            stops: stops.into_iter().filter(|stop| !stop.is_empty()).collect(),
+            held: String::new(),
+            is_over: false,
+        }
+    }
+
+    /// The text that is certain after `piece`.
+    fn push(&mut self, piece: &str) -> String {
+        if self.is_over {
+            return String::new();
+        }
+        self.held += piece;
+        let found = self.stops.iter().filter_map(|stop| self.held.find(stop));
+        if let Some(at) = found.min() {
+            self.is_over = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let may_start = |at: &usize| {
+            let rest = &self.held[*at..];
+            self.stops.iter().any(|stop| stop.starts_with(rest))
+        };
+        let starts = self.held.char_indices().map(|(at, _)| at);
+        let certain = starts
+            .into_iter()
+            .find(may_start)
+            .unwrap_or(self.held.len());
+        let rest = self.held.split_off(certain);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// What is left when the last `piece` has come.
+    fn finish(&mut self, piece: &str) -> String {
+        let text = self.push(piece);
+        match self.is_over {
+            true => text,
+            false => text + &std::mem::take(&mut self.held),
+        }
+    }
 }
 
 /// Turns tokens into text as they come, holding back characters whose bytes are not complete.
@@ -138,6 +217,31 @@ impl<'a> TextStream<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_ends_before_a_stop_however_it_comes() {
+        let text = "one\n\ntwo END three";
+        for stops in [
+            vec!["END"],
+            vec!["END", "\n\n"],
+            vec!["absent", ""],
+            vec!["ee"],
+        ] {
+            let ends = stops.iter().filter(|stop| !stop.is_empty());
+            let end = ends.filter_map(|stop| text.find(stop)).min();
+            for size in [1, 2, 5, 50] {
+                let mut stream = StopStream::new(stops.iter().map(|s| s.to_string()).collect());
+                let mut written = String::new();
+                for piece in text.as_bytes().chunks(size) {
+                    written += &stream.push(std::str::from_utf8(piece).unwrap());
+                    assert!(text[..end.unwrap_or(text.len())].starts_with(&written));
+                }
+                assert_eq!(stream.is_over, end.is_some(), "{stops:?}");
+                written += &stream.finish("");
+                assert_eq!(written, text[..end.unwrap_or(text.len())], "{stops:?}");
+            }
+        }
+    }
 
     #[test]
     fn streamed_text_equals_decoded_text_and_never_splits_a_character() {

@@ -13,6 +13,7 @@ pub mod bench;
 pub mod convert;
 pub mod data;
 pub mod doctor;
+mod drafter;
 pub mod eval;
 pub mod forward;
 pub mod generate;

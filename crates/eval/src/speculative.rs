@@ -1,0 +1,302 @@
+//! Speculative against plain decoding of one model on the same prompts, in the same run (method 5.5).
+
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use burn::tensor::{Int, Tensor, TensorData};
+use kernels::SsmBackend;
+use model::decode::speculative::{
+    DraftLen, Drafter, Speculation, SpeculationReport, generate_speculative,
+};
+use model::{HybridModel, Reply, Sampling, generate_batch};
+use serde::{Deserialize, Serialize};
+
+use crate::EvalError;
+use crate::speed::median;
+
+/// What is decoded, and how often it is timed.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeculativeOptions {
+    /// Decoded together.
+    pub prompts: Vec<Vec<u32>>,
+    /// How tokens are drawn; there should be no stop tokens, so that every reply is as long.
+    pub sampling: Sampling,
+    /// Timed rounds after one warm-up; the median is reported.
+    pub rounds: usize,
+}
+
+/// Plain decoding: what speculation is measured against.
+#[derive(Debug, Clone, PartialEq)]
+pub struct PlainSpeed {
+    /// Tokens decoded after the first, per second, all sequences together.
+    pub tokens_per_s: f64,
+    /// Time from the prompt to the last token, in milliseconds.
+    pub end_to_end_ms: f64,
+    /// The replies of the last round.
+    pub replies: Vec<Reply>,
+}
+
+/// Speculative decoding.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SpeculativeSpeed {
+    /// Tokens decoded after both models read the prompts, per second, all sequences together.
+    pub tokens_per_s: f64,
+    /// Time from the prompt to the last token, in milliseconds.
+    pub end_to_end_ms: f64,
+    /// The replies of the last round.
+    pub replies: Vec<Reply>,
+    /// Counts of the last timed round.
+    pub report: SpeculationReport,
+    /// Times of the parts, of a round of its own in which the device waits between them.
+    pub parts: SpeculationReport,
+}
+
+/// How far greedy replies are those of plain decoding.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Agreement {
+    /// Tokens up to the first difference of each reply, which is included, or to its end.
+    pub compared: usize,
+    /// Replies that differ somewhere.
+    pub differing: usize,
+    /// Of the tokens that differ first, the largest distance of their logits, as a share of the largest logit: a tie within rounding
+    /// is near the precision of the arithmetic.
+    pub largest_gap: f64,
+}
+
+/// Times plain decoding.
+///
+/// # Errors
+/// [`EvalError::Empty`] without a prompt or a round, or what decoding reports.
+pub fn plain<B: SsmBackend>(
+    model: &HybridModel<B>,
+    options: &SpeculativeOptions,
+) -> Result<PlainSpeed, EvalError> {
+    options.check()?;
+    let mut replies = generate_batch(model, &options.prompts, &options.sampling)?;
+    let (mut rates, mut walls) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let started = Instant::now();
+        replies = generate_batch(model, &options.prompts, &options.sampling)?;
+        walls.push(started.elapsed().as_secs_f64() * 1e3);
+        // The first token of the shortest prompt comes with the prefill, those of the others while it goes on.
+        rates.push(rate(&replies, 1));
+    }
+    Ok(PlainSpeed {
+        tokens_per_s: median(rates),
+        end_to_end_ms: median(walls),
+        replies,
+    })
+}
+
+/// Times speculative decoding; `draft_len` keeps what it learns.
+///
+/// # Errors
+/// [`EvalError::Empty`] without a prompt or a round, or what decoding reports.
+pub fn speculative<B: SsmBackend>(
+    model: &HybridModel<B>,
+    drafter: &mut dyn Drafter<B>,
+    draft_len: DraftLen,
+    options: &SpeculativeOptions,
+) -> Result<SpeculativeSpeed, EvalError> {
+    options.check()?;
+    let mut speculation = Speculation::new(draft_len);
+    let mut run = |speculation: &mut Speculation| {
+        let started = Instant::now();
+        let (replies, report) = generate_speculative(
+            model,
+            drafter,
+            &options.prompts,
+            &options.sampling,
+            speculation,
+            &mut |_, _| ControlFlow::Continue(()),
+        )?;
+        let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        Ok::<_, EvalError>((replies, report, wall_ms))
+    };
+    let (mut replies, mut report, _) = run(&mut speculation)?;
+    let (mut rates, mut walls) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let wall_ms;
+        (replies, report, wall_ms) = run(&mut speculation)?;
+        walls.push(wall_ms);
+        rates.push(rate(&replies, 0));
+    }
+    speculation.profile = true;
+    let (_, parts, _) = run(&mut speculation)?;
+    Ok(SpeculativeSpeed {
+        tokens_per_s: median(rates),
+        end_to_end_ms: median(walls),
+        replies,
+        report,
+        parts,
+    })
+}
+
+impl SpeculativeOptions {
+    fn check(&self) -> Result<(), EvalError> {
+        if !self.prompts.is_empty() && self.rounds > 0 && self.sampling.max_tokens > 1 {
+            return Ok(());
+        }
+        let Self {
+            prompts, rounds, ..
+        } = self;
+        let found = format!(
+            "{} prompts, {} tokens each, {rounds} rounds",
+            prompts.len(),
+            self.sampling.max_tokens
+        );
+        let expected = "at least 1 prompt, 2 tokens and 1 round";
+        Err(EvalError::Empty { found, expected })
+    }
+}
+
+/// Tokens per second of the time in which all replies were decoded, without the first `earlier` tokens of each.
+fn rate(replies: &[Reply], earlier: usize) -> f64 {
+    let tokens = replies
+        .iter()
+        .map(|reply| reply.tokens.len().saturating_sub(earlier));
+    let wall_ms = replies
+        .iter()
+        .map(|reply| reply.decode_ms)
+        .fold(0.0, f64::max);
+    tokens.sum::<usize>() as f64 * 1e3 / wall_ms.max(1e-6)
+}
+
+/// Compares greedy replies with those of plain decoding, and weighs the first difference of each by the model's own logits.
+pub fn agreement<B: SsmBackend>(
+    model: &HybridModel<B>,
+    prompts: &[Vec<u32>],
+    plain: &[Reply],
+    speculative: &[Reply],
+) -> Agreement {
+    let mut agreement = Agreement::default();
+    for (prompt, (plain, speculative)) in prompts.iter().zip(plain.iter().zip(speculative)) {
+        let mut pairs = plain.tokens.iter().zip(&speculative.tokens);
+        let Some(at) = pairs.position(|(plain, speculative)| plain != speculative) else {
+            agreement.compared += plain.tokens.len().min(speculative.tokens.len());
+            agreement.differing += usize::from(plain.tokens.len() != speculative.tokens.len());
+            continue;
+        };
+        agreement.compared += at + 1;
+        agreement.differing += 1;
+        let context: Vec<i32> = prompt
+            .iter()
+            .chain(&plain.tokens[..at])
+            .map(|id| *id as i32)
+            .collect();
+        let length = context.len();
+        let context = TensorData::new(context, [1, length]);
+        let context = Tensor::<B, 2, Int>::from_data(context, &model.device());
+        let hidden = model.hidden(context).narrow(1, length - 1, 1);
+        let logits: Vec<f64> = model.logits(hidden).into_data().iter::<f64>().collect();
+        let [a, b] = [plain, speculative].map(|reply| logits[reply.tokens[at] as usize]);
+        let largest = logits
+            .iter()
+            .fold(0.0_f64, |largest, logit| largest.max(logit.abs()));
+        agreement.largest_gap = agreement
+            .largest_gap
+            .max((a - b).abs() / largest.max(1e-30));
+    }
+    agreement
+}
+
+/// Milliseconds of a verifying pass over `draft_len + 1` tokens of each of `prompts`, when all tokens of the last pass were kept and when
+/// all but one were and have to be replayed; medians of `rounds`.
+pub fn replay_ms<B: SsmBackend>(
+    model: &HybridModel<B>,
+    batch: usize,
+    draft_len: usize,
+    rounds: usize,
+) -> [f64; 2] {
+    let tokens = draft_len + 1;
+    let device = model.device();
+    let mut cache = model.new_cache(batch, (2 * rounds + 4) * tokens);
+    let ids = Tensor::<B, 2, Int>::zeros([batch, tokens], &device);
+    let mut pass = |kept: usize| {
+        // A device that fails here fails at the next read, which says so.
+        let _ = B::sync(&device);
+        let started = Instant::now();
+        model.hidden_verify(ids.clone(), &mut cache);
+        let _ = B::sync(&device);
+        let wall_ms = started.elapsed().as_secs_f64() * 1e3;
+        cache.keep(&vec![kept; batch]);
+        wall_ms
+    };
+    pass(tokens);
+    // What is kept of a pass is replayed in the next.
+    let mut times = [tokens, draft_len].map(|kept| {
+        pass(kept);
+        (0..rounds).map(|_| pass(kept)).collect::<Vec<f64>>()
+    });
+    times.each_mut().map(std::mem::take).map(median)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::decode::speculative::{ModelDrafter, NGramDrafter};
+
+    fn options() -> SpeculativeOptions {
+        SpeculativeOptions {
+            prompts: vec![vec![3, 1, 4, 1, 5], vec![9, 2]],
+            sampling: Sampling::greedy(12),
+            rounds: 1,
+        }
+    }
+
+    #[test]
+    fn both_ways_of_decoding_are_timed_and_agree() {
+        let model = crate::tiny_model::tiny_model(97);
+        let options = options();
+        let plain = plain(&model, &options).unwrap();
+        let mut ngram = NGramDrafter::new(&model.device());
+        let mut same = ModelDrafter::new(model.clone());
+        let drafters: [&mut dyn Drafter<_>; 2] = [&mut ngram, &mut same];
+        for drafter in drafters {
+            let found = speculative(&model, drafter, DraftLen::fixed(3), &options).unwrap();
+            assert!(plain.tokens_per_s > 1.0 && found.tokens_per_s > 1.0);
+            let agreement = agreement(&model, &options.prompts, &plain.replies, &found.replies);
+            let expected = Agreement {
+                compared: 24,
+                ..Agreement::default()
+            };
+            assert_eq!(agreement, expected);
+        }
+        let found = speculative(&model, &mut same, DraftLen::fixed(3), &options).unwrap();
+        assert_eq!(found.report.acceptance(), 1.0);
+        assert_eq!(found.report.tokens_per_round(), 4.0);
+        let parts = &found.parts;
+        assert!(parts.draft_ms > 0.0 && parts.verify_ms > 0.0 && parts.accept_ms > 0.0);
+    }
+
+    #[test]
+    fn a_difference_is_weighed_by_the_logits() {
+        let model = crate::tiny_model::tiny_model(97);
+        let options = options();
+        let plain = plain(&model, &options).unwrap();
+        let mut other = plain.replies.clone();
+        other[1].tokens[4] = (other[1].tokens[4] + 1) % 97;
+        let found = agreement(&model, &options.prompts, &plain.replies, &other);
+        assert_eq!((found.compared, found.differing), (17, 1));
+        assert!(found.largest_gap > 1e-3, "{found:?}");
+    }
+
+    #[test]
+    fn nothing_to_decode_is_an_error() {
+        let model = crate::tiny_model::tiny_model(97);
+        let options = SpeculativeOptions {
+            prompts: Vec::new(),
+            ..options()
+        };
+        assert!(matches!(
+            plain(&model, &options),
+            Err(EvalError::Empty { .. })
+        ));
+    }
+
+    #[test]
+    fn replays_are_timed() {
+        let [all_kept, replayed] = replay_ms(&crate::tiny_model::tiny_model(97), 2, 3, 3);
+        assert!(all_kept > 0.0 && replayed > 0.0);
+    }
+}
