@@ -30,13 +30,13 @@ pub struct PrepareDataArgs {
     /// Folder to make
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
-    /// Conversations, JSON or JSON lines: `messages`, `conversations`, `prompt` and `reply`, or `instruction` and `output`
+    /// Conversations, Parquet, JSON or JSON lines: `messages`, `conversations`, `prompt` and `reply`, or `instruction` and `output`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub chat: Vec<PathBuf>,
-    /// Plain text, UTF-8
+    /// Text: a UTF-8 file, or Parquet, JSON or JSON lines with a `text` in each row
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub text: Vec<PathBuf>,
-    /// Preference pairs, JSON or JSON lines: `chosen` and `rejected`
+    /// Preference pairs, Parquet, JSON or JSON lines: `chosen` and `rejected`
     #[arg(long, value_name = "FILE", num_args = 1..)]
     pub preferences: Vec<PathBuf>,
     /// How conversations are written

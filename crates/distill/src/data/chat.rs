@@ -90,13 +90,24 @@ impl Record {
 }
 
 impl Chat {
-    /// Reads a file of conversations: JSON array or lines of `{messages}`, `{conversations}`, `{prompt, reply}` or
+    /// Columns that a record may have.
+    pub(super) const COLUMNS: &[&str] = &[
+        "messages",
+        "conversations",
+        "prompt",
+        "reply",
+        "instruction",
+        "input",
+        "output",
+    ];
+
+    /// Reads a file of conversations: Parquet, JSON array or lines of `{messages}`, `{conversations}`, `{prompt, reply}` or
     /// `{instruction, input, output}`. Turns after the last assistant turn are dropped, and conversations without a prompt.
     ///
     /// # Errors
     /// When the file cannot be read or a record has another shape.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
-        let conversations = records::read(path, closed_turns)?;
+        let conversations = records::read(path, Self::COLUMNS, closed_turns)?;
         let chats = conversations.into_iter().enumerate();
         let chats = chats.map(|(index, messages)| Self {
             id: index.to_string(),

@@ -20,18 +20,25 @@ pub struct ReplyRecord {
     pub seed: u64,
 }
 
+/// A file to read; `.gz` is unpacked.
+///
+/// # Errors
+/// When there is none.
+pub fn open(path: &Path) -> anyhow::Result<Box<dyn BufRead>> {
+    let file = File::open(path).with_context(|| format!("could not read `{}`", path.display()))?;
+    Ok(match is_gzip(path) {
+        true => Box::new(BufReader::new(MultiGzDecoder::new(file))),
+        false => Box::new(BufReader::new(file)),
+    })
+}
+
 /// Whole text of a file; `.gz` is unpacked.
 ///
 /// # Errors
 /// When the file cannot be read, is not gzip or not UTF-8.
 pub fn read_text(path: &Path) -> anyhow::Result<String> {
-    let file = File::open(path).with_context(|| format!("could not read `{}`", path.display()))?;
     let mut text = String::new();
-    let read = if is_gzip(path) {
-        MultiGzDecoder::new(file).read_to_string(&mut text)
-    } else {
-        BufReader::new(file).read_to_string(&mut text)
-    };
+    let read = open(path)?.read_to_string(&mut text);
     read.with_context(|| format!("could not read `{}` as UTF-8 text", path.display()))?;
     Ok(text)
 }

@@ -9,6 +9,7 @@ mod example;
 pub mod filter;
 pub mod jsonl;
 pub mod packing;
+mod parquet;
 pub mod preference;
 pub mod prepared;
 pub mod prompts;

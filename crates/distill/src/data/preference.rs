@@ -52,14 +52,17 @@ enum Record {
 }
 
 impl Preference {
-    /// Reads a file of pairs: JSON array or lines of `{conversations, chosen, rejected}` with turns, of
+    /// Columns that a record may have.
+    pub(super) const COLUMNS: &[&str] = &["conversations", "prompt", "chosen", "rejected"];
+
+    /// Reads a file of pairs: Parquet, JSON array or lines of `{conversations, chosen, rejected}` with turns, of
     /// `{chosen, rejected}` with whole conversations, or of `{prompt, chosen, rejected}` with text. Pairs of equal replies
     /// are dropped.
     ///
     /// # Errors
     /// When the file cannot be read or a record has another shape.
     pub fn read(path: &Path) -> anyhow::Result<Vec<Self>> {
-        let mut pairs = records::read(path, Self::from_value)?;
+        let mut pairs = records::read(path, Self::COLUMNS, Self::from_value)?;
         pairs.retain(|pair| pair.chosen != pair.rejected);
         Ok(pairs)
     }

@@ -35,13 +35,13 @@ pub struct DataTable {
     pub source: Option<String>,
     /// Folder of `distill data prepare`, in place of all files.
     pub prepared: Option<PathBuf>,
-    /// Conversations: JSON or JSON lines, `messages`, or `instruction`/`input`/`output` records.
+    /// Conversations: Parquet, JSON or JSON lines, `messages`, or `instruction`/`input`/`output` records.
     #[serde(default)]
     pub chat: Vec<PathBuf>,
-    /// Plain text, UTF-8.
+    /// Text: UTF-8 files, or Parquet, JSON or JSON lines with a `text` in each row.
     #[serde(default)]
     pub text: Vec<PathBuf>,
-    /// Preference pairs: JSON or JSON lines with `chosen` and `rejected`.
+    /// Preference pairs: Parquet, JSON or JSON lines with `chosen` and `rejected`.
     #[serde(default)]
     pub preferences: Vec<PathBuf>,
     /// Longest sequence, tokens.

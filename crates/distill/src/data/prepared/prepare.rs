@@ -10,7 +10,7 @@ use super::manifest::{FILE, Input, Kind, Manifest, ShardEntry, VERSION, fingerpr
 use super::{shard, tokenizer_sha256};
 use crate::checkpoint::{hex, write_atomically};
 use crate::data::repeats::{Identity, Repeats, Seen};
-use crate::data::{Chat, Example, Preference, jsonl, records};
+use crate::data::{Chat, Example, Preference, records, text};
 use crate::error::DistillError;
 
 /// A shard is closed when it holds this many tokens: 64 MiB of ids.
@@ -166,15 +166,19 @@ impl Rows {
         let repeated_before = self.seen.repeats.rows;
         let rows = match source.kind {
             Kind::Text => {
-                let text = jsonl::read_text(path)?;
-                match text.trim().is_empty() {
-                    true => self.note(path, 1, "there is no text".into()),
-                    false => self.texts.push(text),
+                let mut rows = 0;
+                for document in text::documents(path)? {
+                    let (row, text) = document?;
+                    rows += 1;
+                    match text {
+                        Ok(text) => self.texts.push(text),
+                        Err(error) => self.note(path, row, format!("{error:#}")),
+                    }
                 }
-                1
+                rows
             }
             Kind::Chat => {
-                let (rows, valid) = self.valid(path, |row, record| {
+                let (rows, valid) = self.valid(path, Chat::COLUMNS, |row, record| {
                     let chat = Chat::from_record(row, record)?;
                     is_written(&chat.messages)?;
                     Ok(chat)
@@ -184,7 +188,7 @@ impl Rows {
                 rows
             }
             Kind::Preferences => {
-                let (rows, valid) = self.valid(path, |_, record| {
+                let (rows, valid) = self.valid(path, Preference::COLUMNS, |_, record| {
                     let pair = Preference::from_record(record)?;
                     for reply in [&pair.chosen, &pair.rejected] {
                         is_written(&[&pair.prompt[..], std::slice::from_ref(reply)].concat())?;
@@ -211,12 +215,14 @@ impl Rows {
     fn valid<T>(
         &mut self,
         path: &Path,
+        columns: &[&str],
         parse: impl Fn(usize, serde_json::Value) -> anyhow::Result<T>,
     ) -> anyhow::Result<(usize, Vec<T>)> {
-        let rows = records::rows(path)?;
-        let count = rows.len();
-        let mut valid = Vec::with_capacity(count);
-        for (row, value) in rows {
+        let mut count = 0;
+        let mut valid = Vec::new();
+        for row in records::rows(path, columns)? {
+            let (row, value) = row?;
+            count += 1;
             match value.and_then(|value| parse(row, value)) {
                 Ok(record) => valid.push(record),
                 Err(error) => self.note(path, row, format!("{error:#}")),
