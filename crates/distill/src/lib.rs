@@ -4,7 +4,7 @@
 //! each [`stage`] is data, loss and what is trainable, run by the [`trainer`]; everything that happens is an
 //! event of [`run`], which the log writes, and the [`dashboard`] folds.
 #![deny(missing_docs)]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 // Trees of generic modules on an autodiff backend nest deeper than the default limit.
 #![recursion_limit = "256"]
 

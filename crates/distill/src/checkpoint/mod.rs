@@ -4,6 +4,7 @@ mod hash;
 mod steps;
 mod tensors;
 
+pub(crate) use atomic::sync_folder;
 pub use atomic::{write_atomically, write_atomically_with};
 pub(crate) use hash::hex;
 pub use steps::{Found, Origin, StageProgress, StepCheckpoint, StepCheckpoints, remove_steps};

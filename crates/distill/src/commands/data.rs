@@ -7,11 +7,8 @@ use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
 use crate::cli::{DataArgs, DataCommand, PrepareDataArgs, TemplateArg};
 use crate::commands::Outcome;
-use crate::data::prepared::{Kind, Prepared, Source, prepare};
+use crate::data::prepared::{Kind, NAMED_ROWS, Prepared, Source, prepare};
 use crate::error::DistillError;
-
-/// Bad rows that are named; the rest is counted.
-const NAMED: usize = 10;
 
 /// Runs the verb.
 ///
@@ -86,18 +83,18 @@ fn say(args: &PrepareDataArgs, prepared: &Prepared) {
         bad_rows,
         repeats,
     } = prepared;
-    for bad in bad_rows.iter().take(NAMED) {
+    for bad in bad_rows {
         eprintln!("left out: {bad}");
     }
-    if bad_rows.len() > NAMED {
-        eprintln!("left out: {} more rows", bad_rows.len() - NAMED);
+    let bad: usize = manifest.inputs.iter().map(|input| input.bad).sum();
+    if bad > NAMED_ROWS {
+        eprintln!("left out: {} more rows", bad - NAMED_ROWS);
     }
     let documents: usize = manifest.shards.iter().map(|shard| shard.documents).sum();
     let tokens: usize = manifest.shards.iter().map(|shard| shard.tokens).sum();
     eprintln!(
-        "{documents} documents, {tokens} tokens in `{}`; left out: {} bad, {} repeated",
+        "{documents} documents, {tokens} tokens in `{}`; left out: {bad} bad, {} repeated",
         args.out.display(),
-        bad_rows.len(),
         repeats.rows
     );
     if repeats.prompts > 0 {

@@ -1,6 +1,8 @@
 //! What a plan trains on and is measured with.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use eval::synthetic::{SyntheticTask, TaskKind, TaskMix, tasks};
@@ -8,10 +10,11 @@ use kernels::SsmBackend;
 use model::{ChatTemplate, HybridModel, Tokenizer};
 
 use super::chat::each_prompt_once;
+use super::example_set::Stored;
 use super::prepared::{self, Kind};
 use super::pseudo_labels::{PseudoLabelPlan, pseudo_labels};
 use super::repeats::{Identity, Key, Repeats, Sides};
-use super::{Chat, Example, Preference, PreferenceExample, builtin, split, text};
+use super::{Chat, Example, ExampleSet, PairSet, Preference, builtin, split, text};
 use crate::recipe::{DataSource, Plan, StageKind};
 use crate::run::{Event, EventSink, StopFlag};
 
@@ -19,11 +22,11 @@ use crate::run::{Event, EventSink, StopFlag};
 #[derive(Debug, Clone, Default)]
 pub struct Datasets {
     /// Stage 1: the teacher's replies to training prompts, and text.
-    pub distillation: Vec<Example>,
+    pub distillation: ExampleSet,
     /// Stage 2: conversations with the replies that the data brings, and text.
-    pub sft: Vec<Example>,
+    pub sft: ExampleSet,
     /// Stage 3: preference pairs.
-    pub dpo: Vec<PreferenceExample>,
+    pub dpo: PairSet,
     /// Held-out conversations with the teacher's replies (held-out text if there are no conversations).
     pub eval_perplexity: Vec<Example>,
     /// Held-out synthetic tasks.
@@ -42,9 +45,9 @@ struct Sources {
     pairs: Vec<Preference>,
     held_out: Vec<Chat>,
     /// Examples that are tokens already: text, and what was prepared
-    text: Vec<Example>,
-    held_out_text: Vec<Example>,
-    prepared_pairs: Vec<PreferenceExample>,
+    text: ExampleSet,
+    held_out_text: ExampleSet,
+    prepared_pairs: PairSet,
     repeats: Repeats,
 }
 
@@ -101,21 +104,21 @@ pub fn build<B: SsmBackend>(
     };
 
     let mut data = Datasets {
-        sft: encode(&sources.sft)?,
+        sft: encode(&sources.sft)?.into(),
         ..Datasets::default()
     };
     if plan.data.pseudo_labels == 0 {
-        data.distillation = encode(&sources.prompts)?;
+        data.distillation = encode(&sources.prompts)?.into();
     } else {
         let mut prompts = each_prompt_once(&sources.prompts);
         prompts.truncate(plan.data.pseudo_labels);
         match answer(&prompts, "training", plan.seed)? {
-            Some(examples) => data.distillation = examples,
+            Some(examples) => data.distillation = examples.into(),
             None => return Ok(None),
         }
     }
-    data.distillation.extend(sources.text.iter().cloned());
-    data.sft.extend(sources.text);
+    data.distillation.append(&sources.text);
+    data.sft.append(&sources.text);
     data.dpo = sources.prepared_pairs;
     for pair in &sources.pairs {
         data.dpo.extend(pair.encode(tokenizer, &template, seq_len)?);
@@ -127,9 +130,10 @@ pub fn build<B: SsmBackend>(
         None => return Ok(None),
     }
     if data.eval_perplexity.is_empty() {
-        data.eval_perplexity = sources.held_out_text;
-        data.eval_perplexity
-            .truncate(plan.eval.perplexity_sequences);
+        let held_out = &sources.held_out_text;
+        let count = plan.eval.perplexity_sequences.min(held_out.len());
+        let examples = (0..count).map(|index| held_out.get(index));
+        data.eval_perplexity = examples.collect::<anyhow::Result<_>>()?;
     }
     data.eval_tasks = eval_tasks(plan.eval.task_examples);
     check(plan, &data)?;
@@ -210,66 +214,87 @@ fn file_sources(
     Ok(sources)
 }
 
-/// Documents of a prepared folder, cut to `seq_len`; conversations and windows of text are held out alike.
+/// Documents of a prepared folder, cut to `seq_len` and left in their shards; conversations and windows of text are held out
+/// alike.
 fn prepared_sources(plan: &Plan, tokenizer: &Tokenizer, folder: &Path) -> anyhow::Result<Sources> {
     let mut sources = Sources::default();
-    let seq_len = plan.data.seq_len;
-    let mut chats: Vec<(Key, Key, Example)> = Vec::new();
-    let mut prepared_pairs: Vec<(Key, PreferenceExample)> = Vec::new();
-    for (kind, documents) in prepared::read(folder, tokenizer)? {
+    let (seq_len, share) = (plan.data.seq_len, plan.data.eval_share);
+    let mut chats: Vec<(usize, Key, Key, Stored)> = Vec::new();
+    let mut texts: Vec<Stored> = Vec::new();
+    let mut pairs: Vec<(Key, Stored, Stored)> = Vec::new();
+    for (kind, shard) in prepared::open(folder, tokenizer)? {
+        let stored = |start: usize, tokens: Range<usize>| Stored {
+            shard: Arc::clone(&shard),
+            tokens: start + tokens.start..start + tokens.end,
+        };
+        let document = |index: usize| -> anyhow::Result<(usize, Example)> {
+            let tokens = shard.document(index);
+            Ok((tokens.start, shard.example(tokens)?))
+        };
         match kind {
-            Kind::Chat => chats.extend(documents.into_iter().filter_map(|document| {
-                let (prompt, whole) = document.keys();
-                let document = document.truncated(seq_len)?;
-                Some((prompt, whole, document))
-            })),
+            Kind::Chat => {
+                for index in 0..shard.documents() {
+                    let (start, whole) = document(index)?;
+                    let (prompt, key) = whole.keys();
+                    if let Some(cut) = whole.truncated(seq_len) {
+                        let cut = stored(start, 0..cut.ids.len());
+                        chats.push((chats.len(), prompt, key, cut));
+                    }
+                }
+            }
             Kind::Text => {
-                for document in documents {
-                    sources.hold_out(text::cut(&document.ids, seq_len), plan.data.eval_share);
+                for index in 0..shard.documents() {
+                    let tokens = shard.document(index);
+                    let windows = text::cut(tokens.len(), seq_len);
+                    texts.extend(windows.map(|window| stored(tokens.start, window)));
                 }
             }
             Kind::Preferences => {
-                let cut = |document: &Example| {
-                    let whole = document.target_count();
-                    let cut = document.clone().truncated(seq_len)?;
-                    (cut.target_count() == whole).then_some(cut)
-                };
-                let pairs = documents.chunks_exact(2).filter_map(|pair| {
-                    let (chosen, rejected) = (cut(&pair[0])?, cut(&pair[1])?);
-                    let (prompt, _) = pair[0].keys();
-                    Some((prompt, PreferenceExample { chosen, rejected }))
-                });
-                prepared_pairs.extend(pairs);
+                for pair in 0..shard.documents() / 2 {
+                    let sides = (document(2 * pair)?, document(2 * pair + 1)?);
+                    let ((chosen_at, chosen), (rejected_at, rejected)) = sides;
+                    let (prompt, _) = chosen.keys();
+                    let cut = |start: usize, whole: Example| {
+                        let targets = whole.target_count();
+                        let cut = whole.truncated(seq_len)?;
+                        (cut.target_count() == targets).then(|| stored(start, 0..cut.ids.len()))
+                    };
+                    let both = cut(chosen_at, chosen).zip(cut(rejected_at, rejected));
+                    pairs.extend(both.map(|(chosen, rejected)| (prompt, chosen, rejected)));
+                }
             }
         }
     }
     let mut sides = Sides::default();
-    let numbered = chats.into_iter().enumerate().collect();
-    let (train, held_out) = sides.split(numbered, plan.data.eval_share, |(index, chat)| {
-        let (prompt, whole, _) = chat;
-        Identity {
-            id: index.to_string(),
-            prompt: *prompt,
-            whole: *whole,
-        }
+    let (train, held_out) = sides.split(chats, share, |(index, prompt, whole, _)| Identity {
+        id: index.to_string(),
+        prompt: *prompt,
+        whole: *whole,
     });
-    let strip = |(_, (.., document)): (usize, (Key, Key, Example))| document;
-    sources.text.extend(train.into_iter().map(strip));
     sources
-        .held_out_text
-        .extend(held_out.into_iter().map(strip));
-    let trained = |(prompt, pair)| (!sides.is_held_out(&prompt)).then_some(pair);
-    sources.prepared_pairs = prepared_pairs.into_iter().filter_map(trained).collect();
+        .text
+        .extend(train.into_iter().map(|(.., chat)| chat));
+    let held_out = held_out.into_iter().map(|(.., chat)| chat);
+    sources.held_out_text.extend(held_out);
+    sources.hold_out(texts, share);
+    for (prompt, chosen, rejected) in pairs {
+        if !sides.is_held_out(&prompt) {
+            sources.prepared_pairs.push(chosen, rejected);
+        }
+    }
     sources.repeats = sides.repeats();
     Ok(sources)
 }
 
 impl Sources {
     /// Adds tokenised examples, a share of them as held out.
-    fn hold_out(&mut self, examples: Vec<Example>, share: f64) {
+    fn hold_out<T>(&mut self, examples: Vec<T>, share: f64)
+    where
+        ExampleSet: Extend<T>,
+    {
         let examples: Vec<_> = examples.into_iter().enumerate().collect();
         let (train, held_out) = split(examples, share, |(index, _)| index.to_string());
-        let strip = |(_, example): (usize, Example)| example;
+        let strip = |(_, example): (usize, T)| example;
         self.text.extend(train.into_iter().map(strip));
         self.held_out_text.extend(held_out.into_iter().map(strip));
     }

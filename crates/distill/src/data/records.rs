@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{jsonl, parquet};
 
 /// A row with its number from 1, or why it is none; the outer error ends the file.
-pub type Row = anyhow::Result<(usize, anyhow::Result<Value>)>;
+pub type Row<T = Value> = anyhow::Result<(usize, anyhow::Result<T>)>;
 
 /// Rows of a file, one after another: of Parquet by the file's name, with those of `columns` that it has, else of one JSON
 /// array or of one JSON value a line. Their numbers are places in the array, or lines. Empty lines are skipped; a line that is

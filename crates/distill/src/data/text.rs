@@ -1,5 +1,6 @@
 //! Plain text as windows of tokens.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, ensure};
@@ -22,9 +23,7 @@ struct Record {
 ///
 /// # Errors
 /// When the file cannot be read; of an item, when it cannot be read from there on.
-pub fn documents(
-    path: &Path,
-) -> anyhow::Result<Box<dyn Iterator<Item = anyhow::Result<(usize, anyhow::Result<String>)>>>> {
+pub fn documents(path: &Path) -> anyhow::Result<Box<dyn Iterator<Item = records::Row<String>>>> {
     let name = path.to_string_lossy().to_ascii_lowercase();
     if !parquet::is_parquet(path) && !ENDINGS.iter().any(|ending| name.ends_with(ending)) {
         let whole = written(jsonl::read_text(path)?);
@@ -55,23 +54,24 @@ pub fn windows(path: &Path, tokenizer: &Tokenizer, seq_len: usize) -> anyhow::Re
     for document in documents(path)? {
         let (row, text) = document?;
         let text = text.with_context(|| format!("`{}`: row {row}", path.display()))?;
-        windows.extend(cut(&tokenizer.encode(&text), seq_len));
+        let ids = tokenizer.encode(&text);
+        windows.extend(cut(ids.len(), seq_len).map(|tokens| Example {
+            targets: vec![true; tokens.len()],
+            ids: ids[tokens].to_vec(),
+        }));
     }
     Ok(windows)
 }
 
-/// Disjoint windows of `seq_len` tokens, all of them targets; a rest shorter than half a window is dropped where it is not all
-/// that there is.
-pub fn cut(ids: &[u32], seq_len: usize) -> Vec<Example> {
+/// Disjoint windows of `seq_len` of so many tokens; a rest shorter than half a window is dropped where it is not all that
+/// there is.
+pub fn cut(tokens: usize, seq_len: usize) -> impl Iterator<Item = Range<usize>> {
     let length = seq_len.max(2);
-    ids.chunks(length)
+    let windows = (0..tokens).step_by(length);
+    let windows = windows.map(move |start| start..tokens.min(start + length));
+    windows
         .filter(|window| window.len() >= 2)
-        .filter(|window| window.len() == ids.len() || window.len() * 2 >= length)
-        .map(|window| Example {
-            ids: window.to_vec(),
-            targets: vec![true; window.len()],
-        })
-        .collect()
+        .filter(move |window| window.len() == tokens || window.len() * 2 >= length)
 }
 
 #[cfg(test)]
@@ -80,16 +80,11 @@ mod tests {
 
     #[test]
     fn windows_are_disjoint_and_a_short_rest_is_dropped() {
-        let ids: Vec<u32> = (0..23).collect();
-        let lengths = |ids: &[u32]| -> Vec<usize> {
-            let windows = cut(ids, 10);
-            windows.iter().map(|window| window.ids.len()).collect()
-        };
-        assert_eq!(lengths(&ids), [10, 10]);
-        assert_eq!(lengths(&ids[..15]), [10, 5]);
-        assert_eq!(lengths(&ids[..3]), [3], "a short document is kept");
-        assert_eq!(lengths(&ids[..1]), [0; 0]);
-        assert_eq!(cut(&ids, 10)[1].ids[0], 10);
+        let windows = |tokens| cut(tokens, 10).collect::<Vec<_>>();
+        assert_eq!(windows(23), [0..10, 10..20]);
+        assert_eq!(windows(15), [0..10, 10..15]);
+        assert_eq!(windows(3), [0..3; 1], "a short document is kept");
+        assert!(windows(1).is_empty());
     }
 
     #[test]

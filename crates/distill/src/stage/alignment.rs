@@ -14,7 +14,7 @@ use model::{BlockOutput, HybridConfig, HybridModel, MixerKind};
 
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, Example, RowLength};
+use crate::data::{Batch, Example, ExampleSet, RowLength};
 use crate::loss::head::blocks;
 use crate::loss::total;
 use crate::recipe::AlignmentTarget;
@@ -22,7 +22,7 @@ use crate::trainer::{MicroStep, StepReport};
 
 /// Sequences on which teacher and student are compared layer by layer.
 struct Layers<'a, B: SsmBackend> {
-    examples: &'a [Example],
+    examples: &'a ExampleSet,
     teacher: &'a HybridModel<B>,
     /// Those that are no attention in the student.
     layers: Vec<usize>,
@@ -71,16 +71,16 @@ impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
     type Batch = Sequences<B>;
 
     fn lengths(&self) -> Vec<usize> {
-        let lengths = self.examples.iter().map(|example| example.ids.len());
-        lengths.collect()
+        self.examples.lengths()
     }
 
     fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Sequences<B>>> {
         let batch = |indices: &Vec<usize>| {
-            let examples: Vec<_> = indices.iter().map(|index| &self.examples[*index]).collect();
-            Sequences::new(&examples, self.length)
+            let examples = self.examples.get_all(indices)?;
+            let examples: Vec<&Example> = examples.iter().collect();
+            Ok(Sequences::new(&examples, self.length))
         };
-        Ok(micro_batches.iter().map(batch).collect())
+        micro_batches.iter().map(batch).collect()
     }
 
     fn split(&self, batch: Sequences<B>, size: usize) -> Vec<Sequences<B>> {

@@ -9,7 +9,7 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, Example, pack};
+use crate::data::{Batch, Example, ExampleSet, pack};
 use crate::error::DistillError;
 use crate::loss::head::blocks;
 use crate::loss::{CachedTopK, Denominators, Targets, TeacherRows, distillation_loss, loss_beside};
@@ -19,7 +19,8 @@ use crate::trainer::{MicroStep, StepReport};
 
 /// Conversations with cross-entropy and, where its weight is not zero, a divergence from the teacher.
 pub(super) struct Conversations<'a, B: SsmBackend> {
-    examples: &'a [Example],
+    examples: &'a ExampleSet,
+    lengths: Vec<usize>,
     /// The examples that share each row
     rows: Vec<Vec<usize>>,
     teacher: &'a HybridModel<B>,
@@ -46,9 +47,9 @@ pub(super) struct Dealt {
 
 impl<'a, B: SsmBackend> Conversations<'a, B> {
     /// `examples` for the stage of `context`, in rows as the plan packs them; the same rows in every pass.
-    pub fn new(context: &StageContext<'a, B>, examples: &'a [Example]) -> Self {
+    pub fn new(context: &StageContext<'a, B>, examples: &'a ExampleSet) -> Self {
         let (data, stage) = (&context.plan.data, context.stage);
-        let lengths: Vec<usize> = examples.iter().map(|example| example.ids.len()).collect();
+        let lengths = examples.lengths();
         let cache = context.teacher_caches.of_stage(stage.kind);
         Self {
             examples,
@@ -56,6 +57,7 @@ impl<'a, B: SsmBackend> Conversations<'a, B> {
                 Packing::None => (0..examples.len()).map(|index| vec![index]).collect(),
                 Packing::Exact | Packing::Published => pack(&lengths, data.seq_len, stage.seed),
             },
+            lengths,
             teacher: context.teacher,
             cache: match (cache, stage.loss.divergence) {
                 (Some(teacher), Divergence::TopK { k }) if stage.loss.kl_weight > 0.0 => {
@@ -88,19 +90,21 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
     type Batch = Dealt;
 
     fn lengths(&self) -> Vec<usize> {
-        let tokens = |row: &Vec<usize>| row.iter().map(|i| self.examples[*i].ids.len()).sum();
+        let tokens = |row: &Vec<usize>| row.iter().map(|i| self.lengths[*i]).sum();
         self.rows.iter().map(tokens).collect()
     }
 
     fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<Dealt>> {
-        let examples = |row: &usize| self.rows[*row].iter().map(|i| &self.examples[*i]);
         let batch = |rows: &Vec<usize>| {
-            let packed = || -> Vec<Vec<&Example>> {
-                rows.iter().map(|row| examples(row).collect()).collect()
-            };
             let said: Option<Result<_, _>> = rows.iter().map(|row| self.said(*row)).collect();
+            let rows = rows
+                .iter()
+                .map(|row| self.examples.get_all(&self.rows[*row]));
+            let rows: Vec<Vec<Example>> = rows.collect::<anyhow::Result<_>>()?;
+            let packed =
+                || -> Vec<Vec<&Example>> { rows.iter().map(|row| row.iter().collect()).collect() };
             let rows = match self.data.packing {
-                Packing::None => Batch::new(rows.iter().flat_map(examples), self.data.row_length()),
+                Packing::None => Batch::new(rows.iter().flatten(), self.data.row_length()),
                 Packing::Exact => Batch::packed(&packed(), self.data.seq_len),
                 Packing::Published => {
                     Batch::packed_without_boundaries(&packed(), self.data.seq_len)

@@ -11,7 +11,7 @@ use model::HybridModel;
 
 use super::steps::{self, Examples, StepMetrics, order};
 use super::{StageContext, StageOutcome};
-use crate::data::{Batch, BatchOrder, PreferenceExample, RowLength};
+use crate::data::{Batch, BatchOrder, PairSet, PreferenceExample, RowLength};
 use crate::loss::head::blocks;
 use crate::loss::targets::floats;
 use crate::loss::{
@@ -22,7 +22,7 @@ use crate::trainer::{MicroStep, StepReport};
 
 /// Pairs with the reference's log-probabilities.
 struct Pairs<'a, B: SsmBackend> {
-    pairs: &'a [PreferenceExample],
+    pairs: &'a PairSet,
     /// What the reference says of the pairs.
     reference: RefCell<Reference<'a, B>>,
     plan: DpoPlan,
@@ -37,36 +37,31 @@ struct PairBatch {
     rejected: Vec<f32>,
 }
 
-fn rows(pairs: &[PreferenceExample], indices: &[usize], length: RowLength) -> Batch {
-    let chosen = indices.iter().map(|index| &pairs[*index].chosen);
-    let rejected = indices.iter().map(|index| &pairs[*index].rejected);
-    Batch::new(chosen.chain(rejected), length)
-}
-
-fn lengths(pairs: &[PreferenceExample]) -> Vec<usize> {
-    pairs
-        .iter()
-        .map(|pair| pair.chosen.ids.len().max(pair.rejected.ids.len()))
-        .collect()
+fn rows(pairs: &PairSet, indices: &[usize], length: RowLength) -> anyhow::Result<Batch> {
+    let pairs = indices.iter().map(|index| pairs.get(*index));
+    let pairs: Vec<PreferenceExample> = pairs.collect::<anyhow::Result<_>>()?;
+    let chosen = pairs.iter().map(|pair| &pair.chosen);
+    let rejected = pairs.iter().map(|pair| &pair.rejected);
+    Ok(Batch::new(chosen.chain(rejected), length))
 }
 
 impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
     type Batch = PairBatch;
 
     fn lengths(&self) -> Vec<usize> {
-        lengths(self.pairs)
+        self.pairs.lengths()
     }
 
     fn collect(&self, micro_batches: &[Vec<usize>]) -> anyhow::Result<Vec<PairBatch>> {
         let batch = |indices: &Vec<usize>| {
-            let (chosen, rejected) = self.reference.borrow_mut().log_probs(indices);
-            PairBatch {
-                rows: rows(self.pairs, indices, self.length),
+            let (chosen, rejected) = self.reference.borrow_mut().log_probs(indices)?;
+            Ok(PairBatch {
+                rows: rows(self.pairs, indices, self.length)?,
                 chosen,
                 rejected,
-            }
+            })
         };
-        Ok(micro_batches.iter().map(batch).collect())
+        micro_batches.iter().map(batch).collect()
     }
 
     fn split(&self, batch: PairBatch, size: usize) -> Vec<PairBatch> {
@@ -130,7 +125,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
 /// stage meets them: a stage that is continued or rewound gets the same numbers.
 struct Reference<'a, B: SsmBackend> {
     model: HybridModel<B>,
-    pairs: &'a [PreferenceExample],
+    pairs: &'a PairSet,
     order: BatchOrder,
     length: RowLength,
     /// Most pairs at once.
@@ -142,22 +137,22 @@ struct Reference<'a, B: SsmBackend> {
 
 impl<B: SsmBackend> Reference<'_, B> {
     /// `(chosen, rejected)` of a micro-batch that the order of the stage dealt.
-    fn log_probs(&mut self, indices: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    fn log_probs(&mut self, indices: &[usize]) -> anyhow::Result<(Vec<f32>, Vec<f32>)> {
         while indices.iter().any(|index| !self.known.contains_key(index)) {
-            self.meet_next();
+            self.meet_next()?;
         }
-        indices.iter().map(|index| self.known[index]).unzip()
+        Ok(indices.iter().map(|index| self.known[index]).unzip())
     }
 
     /// Computes the pairs of the next micro-batch that are new.
-    fn meet_next(&mut self) {
+    fn meet_next(&mut self) -> anyhow::Result<()> {
         let mut indices = self.order.next_batch();
         indices.sort_unstable();
         indices.dedup();
         indices.retain(|index| !self.known.contains_key(index));
         for part in blocks(indices.len(), self.size) {
             let indices = &indices[part];
-            let batch = rows(self.pairs, indices, self.length);
+            let batch = rows(self.pairs, indices, self.length)?;
             let targets = Targets::unweighted(&batch);
             let log_probs = sequence_log_probs(&self.model, &batch, &targets, self.device);
             let log_probs: Vec<f32> = log_probs.into_data().iter::<f32>().collect();
@@ -165,6 +160,7 @@ impl<B: SsmBackend> Reference<'_, B> {
             let values = chosen.iter().copied().zip(rejected.iter().copied());
             self.known.extend(indices.iter().copied().zip(values));
         }
+        Ok(())
     }
 }
 
@@ -182,7 +178,7 @@ pub(super) fn run<B: SsmBackend>(
     let mut reference = Reference {
         model: model.clone(),
         pairs,
-        order: order(stage, lengths(pairs)),
+        order: order(stage, pairs.lengths()),
         length,
         size: context.micro_batch,
         device: context.device,
@@ -190,7 +186,7 @@ pub(super) fn run<B: SsmBackend>(
     };
     // Before the first step, so that it takes no time from the steps; a rewind may meet more.
     for _ in 0..stage.steps * stage.grad_accumulation.max(1) {
-        reference.meet_next();
+        reference.meet_next()?;
     }
     let examples = Pairs {
         pairs,

@@ -47,9 +47,9 @@ fn data() -> Datasets {
         PreferenceExample { chosen, rejected }
     };
     Datasets {
-        distillation: examples(8),
-        sft: examples(8),
-        dpo: (0..8).map(pair).collect(),
+        distillation: examples(8).into(),
+        sft: examples(8).into(),
+        dpo: (0..8).map(pair).collect::<Vec<_>>().into(),
         ..Datasets::default()
     }
 }

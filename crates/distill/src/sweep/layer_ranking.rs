@@ -11,7 +11,7 @@ use burn::tensor::Tensor;
 use kernels::SsmBackend;
 use model::HybridModel;
 
-use crate::data::{Batch, Example, RowLength};
+use crate::data::{Batch, ExampleSet, RowLength};
 use crate::loss::{Denominators, Targets, TeacherRows, loss_beside, teacher_rows};
 use crate::recipe::LossPlan;
 use crate::run::RankingRound;
@@ -40,21 +40,23 @@ struct Sample<B: SsmBackend> {
 
 impl<'a, B: SsmBackend> Ranker<'a, B> {
     /// Compares on `sequences` of the examples, evenly spread, `rows` at a time.
+    ///
+    /// # Errors
+    /// When an example can no longer be read.
     pub fn new(
         teacher: &'a HybridModel<B>,
         aligned: &'a HybridModel<B>,
-        examples: &[Example],
+        examples: &ExampleSet,
         [sequences, rows]: [usize; 2],
         length: RowLength,
         device: &'a B::Device,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let count = sequences.min(examples.len());
-        let chosen: Vec<&Example> = (0..count)
-            .map(|index| &examples[index * examples.len() / count])
-            .collect();
+        let chosen = (0..count).map(|index| index * examples.len() / count);
+        let chosen = examples.get_all(&chosen.collect::<Vec<_>>())?;
         let batches: Vec<Batch> = chosen
             .chunks(rows.max(1))
-            .map(|rows| Batch::new(rows.iter().copied(), length))
+            .map(|rows| Batch::new(rows, length))
             .collect();
         let over = Denominators::of(&batches);
         let sample = |batch: Batch| {
@@ -65,12 +67,12 @@ impl<'a, B: SsmBackend> Ranker<'a, B> {
                 batch,
             }
         };
-        Self {
+        Ok(Self {
             teacher,
             aligned,
             sample: batches.into_iter().map(sample).collect(),
             device,
-        }
+        })
     }
 
     /// The round after those in which the layers `replaced` lost their attention; `None` when none has any.
@@ -142,11 +144,12 @@ mod tests {
         let ranker = Ranker::new(
             &teacher,
             &aligned,
-            &data,
+            &data.clone().into(),
             [4, 3],
             RowLength::UpTo(16),
             &device,
-        );
+        )
+        .unwrap();
         let mut replaced = Vec::new();
         let mut last = 0.0;
         for left in (1..=4).rev() {
@@ -178,11 +181,12 @@ mod tests {
         let ranker = Ranker::new(
             &teacher,
             &aligned,
-            &data,
+            &data.clone().into(),
             [2, 1],
             RowLength::UpTo(16),
             &device,
-        );
+        )
+        .unwrap();
         let student = teacher.with_blocks_of(&aligned, &[0, 3]).unwrap();
         let mut sum = 0.0;
         for example in &data {

@@ -12,7 +12,7 @@ use super::estimate::{self, bytes as size};
 use super::layer_ranking::Ranker;
 use super::{Ranking, Teacher, Training, Workshop};
 use crate::checkpoint::{self, Origin, StepCheckpoints};
-use crate::data::{Datasets, Example};
+use crate::data::{Datasets, ExampleSet};
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
 use crate::run::{Event, EventSink, LayerRanking, ModelSize, Scores, plan_sha256};
@@ -69,19 +69,21 @@ pub fn layer_plan(
 
 /// The longest examples, cut to one length: `[rows, tokens]` without padding.
 fn calibration_tokens<B: SsmBackend>(
-    examples: &[Example],
+    examples: &ExampleSet,
     device: &B::Device,
-) -> Tensor<B, 2, Int> {
-    let mut longest: Vec<&[u32]> = examples.iter().map(|example| &example.ids[..]).collect();
+) -> anyhow::Result<Tensor<B, 2, Int>> {
+    let lengths = examples.lengths();
+    let mut longest: Vec<usize> = (0..lengths.len()).collect();
     // Stable: of equals the first.
-    longest.sort_by_key(|ids| std::cmp::Reverse(ids.len()));
+    longest.sort_by_key(|index| std::cmp::Reverse(lengths[*index]));
     longest.truncate(CALIBRATION_ROWS);
-    let seq = longest.last().map_or(0, |ids| ids.len());
+    let longest = examples.get_all(&longest)?;
+    let seq = longest.last().map_or(0, |example| example.ids.len());
     let ids = longest
         .iter()
-        .flat_map(|ids| ids[..seq].iter().map(|id| i64::from(*id)));
+        .flat_map(|example| example.ids[..seq].iter().map(|id| i64::from(*id)));
     let data = TensorData::new(ids.collect::<Vec<_>>(), [longest.len(), seq]);
-    Tensor::from_data(data, device)
+    Ok(Tensor::from_data(data, device))
 }
 
 /// The stage with micro-batches of at most `size`: as many sequences a step, in more of them.
@@ -193,7 +195,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         if arm.student.start.is_empty() {
             return Ok(student);
         }
-        let calibration = calibration_tokens(&self.data.distillation, self.device);
+        let calibration = calibration_tokens(&self.data.distillation, self.device)?;
         Ok(student.with_start(from, &arm.student.start, calibration)?)
     }
 
@@ -233,7 +235,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         let length = plan.data.row_length();
         let (examples, rows) = (&self.data.distillation, choice.alignment.batch_size);
         let size = [choice.sequences, rows];
-        let ranker = Ranker::new(teacher, &aligned, examples, size, length, self.device);
+        let ranker = Ranker::new(teacher, &aligned, examples, size, length, self.device)?;
         loop {
             let mut replaced = known.order();
             replaced.reverse();

@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::record::{Records, record_bytes};
-use crate::data::Example;
 use crate::error::DistillError;
 
 /// The likeliest tokens at the labels of some examples, on disk.
@@ -24,13 +23,14 @@ struct Place {
     labels: usize,
 }
 
-/// The examples of each shard, which ends with the example in which it reaches `most` labels.
-pub(super) fn shards(examples: &[Example], most: usize) -> Vec<Range<usize>> {
+/// The examples of each shard, which ends with the example in which it reaches `most` labels; `all_labels` are those of each
+/// example.
+pub(super) fn shards(all_labels: &[usize], most: usize) -> Vec<Range<usize>> {
     let mut shards = Vec::new();
     let (mut start, mut labels) = (0, 0);
-    for (index, example) in examples.iter().enumerate() {
-        labels += example.target_count();
-        if labels >= most || index + 1 == examples.len() {
+    for (index, own) in all_labels.iter().enumerate() {
+        labels += own;
+        if labels >= most || index + 1 == all_labels.len() {
             shards.push(start..index + 1);
             (start, labels) = (index + 1, 0);
         }
@@ -44,28 +44,27 @@ pub(super) fn shard_path(folder: &Path, index: usize) -> PathBuf {
 }
 
 impl TeacherCache {
-    /// That of `examples` in a folder whose shards are whole.
+    /// That of examples with so many labels each in a folder whose shards are whole.
     ///
     /// # Errors
     /// [`DistillError::Io`].
     pub(super) fn open(
         folder: &Path,
-        examples: &[Example],
+        labels: &[usize],
         shards: &[Range<usize>],
         k: usize,
     ) -> Result<Self, DistillError> {
         let mut cache = Self {
             k,
             shards: Vec::new(),
-            places: Vec::with_capacity(examples.len()),
+            places: Vec::with_capacity(labels.len()),
         };
         for (shard, range) in shards.iter().enumerate() {
             let path = shard_path(folder, shard);
             let file = File::open(&path).map_err(read_error(&path))?;
             cache.shards.push((path, file));
             let mut first = 0;
-            for example in &examples[range.clone()] {
-                let labels = example.target_count();
+            for labels in labels[range.clone()].iter().copied() {
                 cache.places.push(Place {
                     shard,
                     first,

@@ -117,7 +117,7 @@ impl Place {
         }
         let source = Source {
             teacher: &self.teacher,
-            examples: &self.examples,
+            examples: &self.examples.clone().into(),
             k: 5,
             length: RowLength::UpTo(16),
             shard_labels: 18,

@@ -1,4 +1,5 @@
 //! A cache made whole: shards that are missing, damaged or of other data are written, one after another.
+use std::ops::Range;
 use std::path::Path;
 
 use burn::tensor::activation::log_softmax;
@@ -11,7 +12,7 @@ use super::manifest::{Manifest, Shard, Truncation};
 use super::record::encode;
 use super::store::{shard_path, shards};
 use crate::checkpoint::{hex, write_atomically};
-use crate::data::{Batch, Example, RowLength};
+use crate::data::{Batch, ExampleSet, RowLength};
 use crate::error::DistillError;
 use crate::loss::head::blocks;
 use crate::loss::{Targets, teacher_rows};
@@ -26,7 +27,7 @@ const MEASURED: usize = 16;
 /// What a cache is made from.
 pub(super) struct Source<'a, B: SsmBackend> {
     pub teacher: &'a Teacher<B>,
-    pub examples: &'a [Example],
+    pub examples: &'a ExampleSet,
     pub k: usize,
     pub length: RowLength,
     /// Labels at which a shard ends.
@@ -39,10 +40,13 @@ impl<B: SsmBackend> Source<'_, B> {
         self.k.min(self.teacher.model.config().llama.vocab_size)
     }
 
-    /// The manifest before anything is written.
-    fn manifest(&self) -> Manifest {
+    /// The manifest before anything is written, and the labels of each example.
+    fn manifest(&self) -> anyhow::Result<(Manifest, Vec<usize>)> {
         let mut data = Sha256::new();
-        for example in self.examples {
+        let mut labels = Vec::with_capacity(self.examples.len());
+        for index in 0..self.examples.len() {
+            let example = self.examples.get(index)?;
+            labels.push(example.target_count());
             data.update((example.ids.len() as u64).to_le_bytes());
             for (id, target) in example.ids.iter().zip(&example.targets) {
                 data.update(id.to_le_bytes());
@@ -50,7 +54,7 @@ impl<B: SsmBackend> Source<'_, B> {
             }
         }
         let Teacher { model, sha256, .. } = self.teacher;
-        Manifest {
+        let manifest = Manifest {
             teacher: match model.compute() {
                 Some(compute) => format!("{sha256} in {compute:?}"),
                 None => sha256.clone(),
@@ -58,17 +62,23 @@ impl<B: SsmBackend> Source<'_, B> {
             data_sha256: hex(&data.finalize()),
             k: self.k(),
             shards: Vec::new(),
-        }
+        };
+        Ok((manifest, labels))
     }
 
     /// The bytes of a shard; `None` if it was stopped.
-    fn shard(&self, examples: &[Example], stop: &StopFlag) -> Option<(Vec<u8>, Truncation)> {
+    fn shard(
+        &self,
+        examples: Range<usize>,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Option<(Vec<u8>, Truncation)>> {
         let (mut bytes, mut truncation) = (Vec::new(), Truncation::default());
-        for examples in examples.chunks(ROWS) {
+        for examples in examples.collect::<Vec<_>>().chunks(ROWS) {
             if stop.is_set() {
-                return None;
+                return Ok(None);
             }
-            let batch = Batch::new(examples, self.length);
+            let examples = self.examples.get_all(examples)?;
+            let batch = Batch::new(&examples, self.length);
             let targets = Targets::unweighted(&batch);
             let teacher = &self.teacher.model;
             let device = teacher.device();
@@ -95,7 +105,7 @@ impl<B: SsmBackend> Source<'_, B> {
                 }
             }
         }
-        Some((bytes, truncation))
+        Ok(Some((bytes, truncation)))
     }
 }
 
@@ -113,7 +123,7 @@ pub(super) fn whole<B: SsmBackend>(
     };
     std::fs::create_dir_all(folder).map_err(io)?;
     let mut note = |text: String| events.emit(Event::Note { text });
-    let fresh = source.manifest();
+    let (fresh, labels) = source.manifest()?;
     let mut manifest = match Manifest::read(folder)? {
         Some(found) if found.is_like(&fresh) => found,
         Some(_) => {
@@ -124,7 +134,7 @@ pub(super) fn whole<B: SsmBackend>(
         }
         None => fresh,
     };
-    let shards = shards(source.examples, source.shard_labels);
+    let shards = shards(&labels, source.shard_labels);
     for (index, range) in shards.iter().enumerate() {
         let path = shard_path(folder, index);
         if let Some(known) = manifest.shards.iter().find(|shard| shard.index == index) {
@@ -142,7 +152,7 @@ pub(super) fn whole<B: SsmBackend>(
             range.end,
             source.examples.len()
         ));
-        let Some((bytes, truncation)) = source.shard(&source.examples[range.clone()], stop) else {
+        let Some((bytes, truncation)) = source.shard(range.clone(), stop)? else {
             return Ok(None);
         };
         write_atomically(&path, &bytes)?;
@@ -153,6 +163,6 @@ pub(super) fn whole<B: SsmBackend>(
         };
         manifest.add(shard, folder)?;
     }
-    let cache = TeacherCache::open(folder, source.examples, &shards, source.k())?;
+    let cache = TeacherCache::open(folder, &labels, &shards, source.k())?;
     Ok(Some(cache))
 }

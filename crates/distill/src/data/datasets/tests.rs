@@ -70,8 +70,9 @@ fn no_prompt_is_trained_on_and_held_out_whatever_its_file() {
 fn no_prompt_of_a_prepared_folder_is_trained_on_and_held_out() {
     let dir = tempfile::tempdir().unwrap();
     let sources = repeating(dir.path(), true);
-    let prompts = |documents: &[Example]| -> HashSet<Key> {
-        documents.iter().map(|document| document.keys().0).collect()
+    let prompts = |documents: &ExampleSet| -> HashSet<Key> {
+        let prompt = |index| documents.get(index).unwrap().keys().0;
+        (0..documents.len()).map(prompt).collect()
     };
     let (train, held_out) = (prompts(&sources.text), prompts(&sources.held_out_text));
     assert_eq!((train.len(), held_out.len()), (72, 8));
@@ -79,11 +80,10 @@ fn no_prompt_of_a_prepared_folder_is_trained_on_and_held_out() {
     assert_eq!(sources.text.len() + sources.held_out_text.len(), 160);
     let pairs = &sources.prepared_pairs;
     assert_eq!(pairs.len(), 72);
-    assert!(
-        pairs
-            .iter()
-            .all(|pair| !held_out.contains(&pair.chosen.keys().0))
-    );
+    for index in 0..pairs.len() {
+        let (prompt, _) = pairs.get(index).unwrap().chosen.keys();
+        assert!(!held_out.contains(&prompt));
+    }
 }
 
 #[test]

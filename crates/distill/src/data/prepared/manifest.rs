@@ -10,7 +10,7 @@ use crate::error::DistillError;
 /// File name of the manifest; it is written last, so a folder without one is not whole.
 pub(super) const FILE: &str = "manifest.json";
 /// Version of folder and shards.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// What a document is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -1,13 +1,16 @@
 //! Data tokenised ahead: a folder of shards with a manifest, made once by `distill data prepare` and read by every run.
 
 mod manifest;
+mod mapped;
 mod prepare;
 mod read;
 mod shard;
+mod writer;
 
 pub use manifest::{Input, Kind, Manifest, ShardEntry};
-pub use prepare::{Prepared, Source, prepare};
-pub use read::read;
+pub use mapped::Shard;
+pub use prepare::{NAMED_ROWS, Prepared, Source, prepare};
+pub use read::open;
 
 use model::{ModelError, Tokenizer};
 use sha2::{Digest, Sha256};

@@ -1,20 +1,25 @@
 //! Writing a folder of prepared data.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use model::{ChatTemplate, Message, Tokenizer};
+use model::{ChatTemplate, Tokenizer};
+use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use super::manifest::{FILE, Input, Kind, Manifest, ShardEntry, VERSION, fingerprint};
-use super::{shard, tokenizer_sha256};
-use crate::checkpoint::{hex, write_atomically};
+use super::manifest::{FILE, Input, Kind, Manifest, VERSION, fingerprint};
+use super::tokenizer_sha256;
+use super::writer::Writer;
+use crate::checkpoint::{hex, sync_folder, write_atomically};
 use crate::data::repeats::{Identity, Repeats, Seen};
 use crate::data::{Chat, Example, Preference, records, text};
 use crate::error::DistillError;
 
-/// A shard is closed when it holds this many tokens: 64 MiB of ids.
-const SHARD_TOKENS: usize = 16 * 1024 * 1024;
+/// Rows that are tokenised together, on all cores.
+const ROWS_AT_ONCE: usize = 1024;
+/// Rows left out that are kept by name; the others are counted.
+pub const NAMED_ROWS: usize = 10;
 
 /// A file to prepare.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,7 +35,7 @@ pub struct Source {
 pub struct Prepared {
     /// The manifest as written.
     pub manifest: Manifest,
-    /// Rows left out, as `FILE: row N: reason`.
+    /// The first rows left out, as `FILE: row N: reason`.
     pub bad_rows: Vec<String>,
     /// Rows that were there before.
     pub repeats: Repeats,
@@ -43,18 +48,8 @@ struct BadRow {
     reason: String,
 }
 
-/// Rows of all files before tokenising.
-#[derive(Default)]
-struct Rows {
-    chats: Vec<Chat>,
-    texts: Vec<String>,
-    pairs: Vec<Preference>,
-    seen: Seen,
-    inputs: Vec<Input>,
-    bad: Vec<BadRow>,
-}
-
-/// Checks every row of `sources`, tokenises them with `template` and writes `folder`, its manifest last.
+/// Checks every row of `sources`, tokenises them with `template` and writes `folder`, which gets its name last. Files of rows
+/// are read a piece at a time, so that they need not fit into memory; a file of plain text must.
 ///
 /// # Errors
 /// [`DistillError::OutputExists`] when `folder` is there; [`DistillError::BadRow`] for the first row that is not valid,
@@ -66,210 +61,198 @@ pub fn prepare(
     folder: &Path,
     skip_bad: bool,
 ) -> anyhow::Result<Prepared> {
-    if folder.exists() {
-        return Err(DistillError::OutputExists {
-            path: folder.into(),
+    let mut part = folder.as_os_str().to_owned();
+    part.push(".part");
+    let part = PathBuf::from(part);
+    for path in [folder, &part] {
+        if path.exists() {
+            return Err(DistillError::OutputExists { path: path.into() }.into());
         }
-        .into());
-    }
-    let mut rows = Rows::default();
-    for source in sources {
-        rows.read(source, tokenizer, template)?;
-    }
-    if let Some(first) = rows.bad.first().filter(|_| !skip_bad) {
-        return Err(DistillError::BadRow {
-            path: first.path.clone(),
-            row: first.row,
-            reason: first.reason.clone(),
-            more: rows.bad.len() - 1,
-        }
-        .into());
     }
     let tokenizer_sha256 = tokenizer_sha256(tokenizer)?;
-    let fingerprint = fingerprint(&rows.inputs, &tokenizer_sha256, template_name);
-    let mut documents = Vec::new();
-    for chat in &rows.chats {
-        documents.push((Kind::Chat, vec![chat.encode(tokenizer, template)?]));
+    let mut inputs = Vec::with_capacity(sources.len());
+    for source in sources {
+        inputs.push(unread(source)?);
     }
-    for text in &rows.texts {
-        let ids = tokenizer.encode(text);
-        let targets = vec![true; ids.len()];
-        documents.push((Kind::Text, vec![Example { ids, targets }]));
-    }
-    for pair in &rows.pairs {
-        let pair = pair.encode(tokenizer, template, usize::MAX)?;
-        documents.extend(pair.map(|pair| (Kind::Preferences, vec![pair.chosen, pair.rejected])));
-    }
-    anyhow::ensure!(!documents.is_empty(), "no row is left to prepare");
-    std::fs::create_dir_all(folder)
-        .with_context(|| format!("could not create `{}`", folder.display()))?;
-    let mut writer = Writer {
-        folder,
-        fingerprint,
-        shards: Vec::new(),
+    let fingerprint = fingerprint(&inputs, &tokenizer_sha256, template_name);
+    std::fs::create_dir_all(&part)
+        .with_context(|| format!("could not create `{}`", part.display()))?;
+    let mut preparation = Preparation {
+        tokenizer,
+        template,
+        writer: Writer::new(&part, fingerprint),
+        seen: Seen::default(),
+        bad: Vec::new(),
+        bad_count: 0,
     };
-    let mut open: Vec<Example> = Vec::new();
-    let (mut open_kind, mut open_tokens) = (Kind::Chat, 0);
-    for (kind, pieces) in documents {
-        if kind != open_kind || open_tokens >= SHARD_TOKENS {
-            writer.write(open_kind, &std::mem::take(&mut open))?;
-            open_tokens = 0;
-        }
-        open_kind = kind;
-        open_tokens += pieces.iter().map(|piece| piece.ids.len()).sum::<usize>();
-        open.extend(pieces);
+    let made = preparation.add_all(sources, &mut inputs, skip_bad);
+    let whole = made.and_then(|()| {
+        let Preparation {
+            writer, seen, bad, ..
+        } = preparation;
+        let manifest = Manifest {
+            version: VERSION,
+            made_by: concat!("distill data prepare ", env!("CARGO_PKG_VERSION")).into(),
+            fingerprint: hex(&fingerprint),
+            tokenizer_sha256,
+            template: template_name.into(),
+            inputs,
+            shards: writer.finish()?,
+        };
+        anyhow::ensure!(!manifest.shards.is_empty(), "no row is left to prepare");
+        let json = serde_json::to_string_pretty(&manifest)? + "\n";
+        write_atomically(&part.join(FILE), json.as_bytes())?;
+        std::fs::rename(&part, folder)
+            .with_context(|| format!("could not rename `{}`", part.display()))?;
+        sync_folder(folder.parent().unwrap_or(Path::new(".")));
+        let bad_rows = bad.iter();
+        let bad_rows =
+            bad_rows.map(|bad| format!("{}: row {}: {}", bad.path.display(), bad.row, bad.reason));
+        Ok(Prepared {
+            manifest,
+            bad_rows: bad_rows.collect(),
+            repeats: seen.repeats,
+        })
+    });
+    if whole.is_err() {
+        // The error being returned says more than a failure to tidy up would.
+        let _ = std::fs::remove_dir_all(&part);
     }
-    writer.write(open_kind, &open)?;
-    let manifest = Manifest {
-        version: VERSION,
-        made_by: concat!("distill data prepare ", env!("CARGO_PKG_VERSION")).into(),
-        fingerprint: hex(&fingerprint),
-        tokenizer_sha256,
-        template: template_name.into(),
-        inputs: rows.inputs,
-        shards: writer.shards,
-    };
-    let json = serde_json::to_string_pretty(&manifest)? + "\n";
-    write_atomically(&folder.join(FILE), json.as_bytes())?;
-    let bad_rows = rows
-        .bad
-        .iter()
-        .map(|bad| format!("{}: row {}: {}", bad.path.display(), bad.row, bad.reason))
-        .collect();
-    Ok(Prepared {
-        manifest,
-        bad_rows,
-        repeats: rows.seen.repeats,
+    whole
+}
+
+/// An input of which only the bytes are known.
+fn unread(source: &Source) -> Result<Input, DistillError> {
+    let path = &source.path;
+    let mut hash = Sha256::new();
+    let hashed = File::open(path).and_then(|mut file| std::io::copy(&mut file, &mut hash));
+    hashed.map_err(|source| DistillError::Io {
+        action: "read",
+        path: path.clone(),
+        source,
+    })?;
+    Ok(Input {
+        file: path.display().to_string(),
+        kind: source.kind,
+        sha256: hex(&hash.finalize()),
+        rows: 0,
+        bad: 0,
+        repeated: 0,
     })
 }
 
-impl Rows {
-    /// Adds a file; rows that are not valid are noted.
-    fn read(
+/// Documents of one row, with what makes the row the same as another.
+type Documents = (Option<Identity>, Vec<Example>);
+
+/// Rows on their way into shards.
+struct Preparation<'a> {
+    tokenizer: &'a Tokenizer,
+    template: &'a ChatTemplate,
+    writer: Writer<'a>,
+    seen: Seen,
+    /// The first [`NAMED_ROWS`].
+    bad: Vec<BadRow>,
+    bad_count: usize,
+}
+
+impl Preparation<'_> {
+    fn add_all(
         &mut self,
-        source: &Source,
-        tokenizer: &Tokenizer,
-        template: &ChatTemplate,
+        sources: &[Source],
+        inputs: &mut [Input],
+        skip_bad: bool,
     ) -> anyhow::Result<()> {
-        let path = &source.path;
-        let bytes = std::fs::read(path).map_err(|source| DistillError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let bad_before = self.bad.len();
-        // A program may refuse single rows; the built-in templates take all or none.
-        let is_written = |messages: &[Message]| match template {
-            ChatTemplate::Jinja(_) => template.encode_chat(tokenizer, messages, false).map(drop),
-            _ => Ok(()),
-        };
-        let repeated_before = self.seen.repeats.rows;
-        let rows = match source.kind {
-            Kind::Text => {
-                let mut rows = 0;
-                for document in text::documents(path)? {
-                    let (row, text) = document?;
-                    rows += 1;
-                    match text {
-                        Ok(text) => self.texts.push(text),
-                        Err(error) => self.note(path, row, format!("{error:#}")),
-                    }
-                }
-                rows
+        for (source, input) in sources.iter().zip(inputs) {
+            self.add(source, input)?;
+        }
+        match self.bad.first().filter(|_| !skip_bad) {
+            None => Ok(()),
+            Some(first) => Err(DistillError::BadRow {
+                path: first.path.clone(),
+                row: first.row,
+                reason: first.reason.clone(),
+                more: self.bad_count - 1,
             }
+            .into()),
+        }
+    }
+
+    /// Adds a file and counts its rows in `input`; those that are not valid are noted.
+    fn add(&mut self, source: &Source, input: &mut Input) -> anyhow::Result<()> {
+        let path = &source.path;
+        let (tokenizer, template) = (self.tokenizer, self.template);
+        match source.kind {
+            Kind::Text => self.add_rows(text::documents(path)?, source, input, |_, text| {
+                let ids = tokenizer.encode(&text);
+                let targets = vec![true; ids.len()];
+                Ok((None, vec![Example { ids, targets }]))
+            }),
             Kind::Chat => {
-                let (rows, valid) = self.valid(path, Chat::COLUMNS, |row, record| {
+                let rows = records::rows(path, Chat::COLUMNS)?;
+                self.add_rows(rows, source, input, |row, record| {
                     let chat = Chat::from_record(row, record)?;
-                    is_written(&chat.messages)?;
-                    Ok(chat)
-                })?;
-                let new = self.new_ones(valid, Chat::identity);
-                self.chats.extend(new);
-                rows
+                    let document = chat.encode(tokenizer, template)?;
+                    Ok((Some(chat.identity()), vec![document]))
+                })
             }
             Kind::Preferences => {
-                let (rows, valid) = self.valid(path, Preference::COLUMNS, |_, record| {
+                let rows = records::rows(path, Preference::COLUMNS)?;
+                self.add_rows(rows, source, input, |_, record| {
                     let pair = Preference::from_record(record)?;
-                    for reply in [&pair.chosen, &pair.rejected] {
-                        is_written(&[&pair.prompt[..], std::slice::from_ref(reply)].concat())?;
-                    }
-                    Ok(pair)
-                })?;
-                let new = self.new_ones(valid, Preference::identity);
-                self.pairs.extend(new);
-                rows
-            }
-        };
-        self.inputs.push(Input {
-            file: path.display().to_string(),
-            kind: source.kind,
-            sha256: hex(&Sha256::digest(&bytes)),
-            rows,
-            bad: self.bad.len() - bad_before,
-            repeated: self.seen.repeats.rows - repeated_before,
-        });
-        Ok(())
-    }
-
-    /// Rows of a file, and those that `parse` takes.
-    fn valid<T>(
-        &mut self,
-        path: &Path,
-        columns: &[&str],
-        parse: impl Fn(usize, serde_json::Value) -> anyhow::Result<T>,
-    ) -> anyhow::Result<(usize, Vec<T>)> {
-        let mut count = 0;
-        let mut valid = Vec::new();
-        for row in records::rows(path, columns)? {
-            let (row, value) = row?;
-            count += 1;
-            match value.and_then(|value| parse(row, value)) {
-                Ok(record) => valid.push(record),
-                Err(error) => self.note(path, row, format!("{error:#}")),
+                    let documents = pair.encode(tokenizer, template, usize::MAX)?;
+                    let documents = documents.map(|pair| vec![pair.chosen, pair.rejected]);
+                    Ok((Some(pair.identity()), documents.unwrap_or_default()))
+                })
             }
         }
-        Ok((count, valid))
     }
 
-    /// Rows that were not there before.
-    fn new_ones<T>(&mut self, mut rows: Vec<T>, identity: impl Fn(&T) -> Identity) -> Vec<T> {
-        rows.retain(|row| {
-            let Identity { prompt, whole, .. } = identity(row);
-            self.seen.insert(prompt, whole)
-        });
-        rows
+    fn add_rows<T: Send>(
+        &mut self,
+        mut rows: impl Iterator<Item = records::Row<T>>,
+        source: &Source,
+        input: &mut Input,
+        encode: impl Fn(usize, T) -> anyhow::Result<Documents> + Sync,
+    ) -> anyhow::Result<()> {
+        let repeated_before = self.seen.repeats.rows;
+        loop {
+            let read: Vec<_> = rows.by_ref().take(ROWS_AT_ONCE).collect::<Result<_, _>>()?;
+            if read.is_empty() {
+                break;
+            }
+            input.rows += read.len();
+            let encoded: Vec<(usize, anyhow::Result<Documents>)> = read
+                .into_par_iter()
+                .map(|(row, value)| (row, value.and_then(|value| encode(row, value))))
+                .collect();
+            for (row, documents) in encoded {
+                match documents {
+                    Ok((identity, documents)) => {
+                        let is_new =
+                            identity.is_none_or(|row| self.seen.insert(row.prompt, row.whole));
+                        if is_new {
+                            self.writer.push(source.kind, documents)?;
+                        }
+                    }
+                    Err(error) => {
+                        input.bad += 1;
+                        self.note(&source.path, row, format!("{error:#}"));
+                    }
+                }
+            }
+        }
+        input.repeated = self.seen.repeats.rows - repeated_before;
+        Ok(())
     }
 
     fn note(&mut self, path: &Path, row: usize, reason: String) {
-        self.bad.push(BadRow {
-            path: path.into(),
-            row,
-            reason,
-        });
-    }
-}
-
-/// Writes shards one after another.
-struct Writer<'a> {
-    folder: &'a Path,
-    fingerprint: [u8; 32],
-    shards: Vec<ShardEntry>,
-}
-
-impl Writer<'_> {
-    fn write(&mut self, kind: Kind, documents: &[Example]) -> Result<(), DistillError> {
-        if documents.is_empty() {
-            return Ok(());
+        self.bad_count += 1;
+        if self.bad.len() < NAMED_ROWS {
+            self.bad.push(BadRow {
+                path: path.into(),
+                row,
+                reason,
+            });
         }
-        let file = format!("{:05}-{}.shard", self.shards.len(), kind.name());
-        let bytes = shard::encode(kind, &self.fingerprint, documents);
-        write_atomically(&self.folder.join(&file), &bytes)?;
-        self.shards.push(ShardEntry {
-            file,
-            kind,
-            documents: documents.len(),
-            tokens: documents.iter().map(|document| document.ids.len()).sum(),
-        });
-        Ok(())
     }
 }

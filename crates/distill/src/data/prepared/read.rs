@@ -1,20 +1,22 @@
 //! Reading a folder of prepared data.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use model::Tokenizer;
+use rayon::prelude::*;
 
 use super::manifest::{Kind, Manifest};
-use super::{shard, tokenizer_sha256};
-use crate::data::Example;
+use super::mapped::Shard;
+use super::tokenizer_sha256;
 use crate::error::DistillError;
 
-/// All documents of a folder with their kinds, in the order in which they were prepared; every shard is checked.
+/// The shards of a folder with their kinds, in the order in which they were prepared; every byte of them is checked.
 ///
 /// # Errors
 /// [`DistillError::Malformed`] when the folder was prepared with another tokenizer, or a shard is damaged or not the
 /// manifest's; else as [`Manifest::read`].
-pub fn read(folder: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Kind, Vec<Example>)>> {
+pub fn open(folder: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Kind, Arc<Shard>)>> {
     let manifest = Manifest::read(folder)?;
     let ours = tokenizer_sha256(tokenizer)?;
     if manifest.tokenizer_sha256 != ours {
@@ -30,24 +32,18 @@ pub fn read(folder: &Path, tokenizer: &Tokenizer) -> anyhow::Result<Vec<(Kind, V
         }
         .into());
     }
-    let mut shards = Vec::with_capacity(manifest.shards.len());
-    for entry in &manifest.shards {
+    // Hashing takes longer than reading: one shard a core.
+    let shards = manifest.shards.par_iter().map(|entry| {
         let path = folder.join(&entry.file);
-        let bytes = std::fs::read(&path).map_err(|source| DistillError::Io {
-            action: "read",
-            path: path.clone(),
-            source,
-        })?;
-        let documents = shard::decode(&path, &bytes, entry.kind, &manifest.fingerprint)?;
-        if documents.len() != entry.documents {
+        let shard = Shard::open(&path, entry.kind, &manifest.fingerprint)?;
+        if shard.documents() != entry.documents {
             return Err(DistillError::Malformed {
                 path,
-                found: format!("{} documents", documents.len()),
+                found: format!("{} documents", shard.documents()),
                 expected: format!("{}, as the manifest says", entry.documents),
-            }
-            .into());
+            });
         }
-        shards.push((entry.kind, documents));
-    }
-    Ok(shards)
+        Ok((entry.kind, Arc::new(shard)))
+    });
+    Ok(shards.collect::<Result<_, _>>()?)
 }

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 use model::ChatTemplate;
 use proptest::prelude::*;
 
+use super::shard::Layout;
 use super::*;
 use crate::data::Example;
 use crate::testing::chat_tokenizer;
@@ -66,15 +67,52 @@ fn golden_documents() -> Vec<Example> {
     ]
 }
 
+/// Documents in the bytes of a shard.
+fn decode(
+    path: &Path,
+    bytes: &[u8],
+    kind: Kind,
+    fingerprint: &str,
+) -> Result<Vec<Example>, crate::error::DistillError> {
+    let layout = Layout::check(path, bytes, kind, fingerprint)?;
+    let documents = 0..layout.documents();
+    let document = |at| layout.example(bytes, layout.document(bytes, at));
+    Ok(documents.map(document).collect())
+}
+
+/// Documents of a folder by shard.
+fn read(folder: &Path) -> anyhow::Result<Vec<(Kind, Vec<Example>)>> {
+    let mut shards = Vec::new();
+    for (kind, shard) in open(folder, &chat_tokenizer())? {
+        let documents = (0..shard.documents()).map(|at| shard.example(shard.document(at)));
+        shards.push((kind, documents.collect::<Result<_, _>>()?));
+    }
+    Ok(shards)
+}
+
 #[test]
 fn a_shard_is_the_bytes_that_another_program_writes() {
-    let golden = std::fs::read(fixture("golden.shard")).unwrap();
     let fingerprint: [u8; 32] = std::array::from_fn(|i| i as u8);
+    let mut short = golden_documents();
+    for document in &mut short {
+        document.ids.iter_mut().for_each(|id| *id &= 0xffff);
+    }
+    let path = Path::new("golden-short.shard");
+    let golden = std::fs::read(fixture("golden-short.shard")).unwrap();
+    assert_eq!(shard::encode(Kind::Text, &fingerprint, &short), golden);
+    assert_eq!(
+        decode(path, &golden, Kind::Text, &hex(&fingerprint)).unwrap(),
+        short
+    );
+
+    let path = Path::new("golden.shard");
+    let golden = std::fs::read(fixture("golden.shard")).unwrap();
     let ours = shard::encode(Kind::Chat, &fingerprint, &golden_documents());
     assert_eq!(ours, golden);
-    let path = Path::new("golden.shard");
-    let read = shard::decode(path, &golden, Kind::Chat, &hex(&fingerprint)).unwrap();
-    assert_eq!(read, golden_documents());
+    assert_eq!(
+        decode(path, &golden, Kind::Chat, &hex(&fingerprint)).unwrap(),
+        golden_documents()
+    );
 }
 
 proptest! {
@@ -86,17 +124,28 @@ proptest! {
             proptest::collection::vec((any::<u32>(), any::<bool>()), 0..40),
             0..12,
         ),
+        is_short: bool,
     ) {
         let documents: Vec<Example> = documents
             .into_iter()
             .map(|tokens| {
-                let (ids, targets) = tokens.into_iter().unzip();
+                let (mut ids, targets): (Vec<u32>, _) = tokens.into_iter().unzip();
+                if is_short {
+                    ids.iter_mut().for_each(|id| *id &= 0xffff);
+                }
                 Example { ids, targets }
             })
             .collect();
         let bytes = shard::encode(Kind::Text, &[7; 32], &documents);
-        let read = shard::decode(Path::new("s"), &bytes, Kind::Text, &hex(&[7; 32])).unwrap();
-        prop_assert_eq!(read, documents);
+        let read = decode(Path::new("s"), &bytes, Kind::Text, &hex(&[7; 32])).unwrap();
+        prop_assert_eq!(&read, &documents);
+        // The same from a file that is mapped.
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.shard");
+        std::fs::write(&path, &bytes).unwrap();
+        let shard = Shard::open(&path, Kind::Text, &hex(&[7; 32])).unwrap();
+        let mapped = (0..shard.documents()).map(|at| shard.example(shard.document(at)).unwrap());
+        prop_assert_eq!(mapped.collect::<Vec<_>>(), documents);
     }
 
     #[test]
@@ -104,7 +153,7 @@ proptest! {
         let mut bytes = std::fs::read(fixture("golden.shard")).unwrap();
         let fingerprint: Vec<u8> = (0..32).collect();
         let decode = |bytes: &[u8]| {
-            shard::decode(Path::new("s.shard"), bytes, Kind::Chat, &hex(&fingerprint))
+            decode(Path::new("s.shard"), bytes, Kind::Chat, &hex(&fingerprint))
         };
         let error = decode(&bytes[..at]).unwrap_err().to_string();
         prop_assert!(error.starts_with("`s.shard`: "), "{}", error);
@@ -117,9 +166,9 @@ proptest! {
 fn documents_come_back_with_their_replies_as_targets() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, prepared) = sound(dir.path());
-    let shards = read(&folder, &chat_tokenizer()).unwrap();
+    let shards = read(&folder).unwrap();
     let kinds: Vec<Kind> = shards.iter().map(|(kind, _)| *kind).collect();
-    assert_eq!(kinds, [Kind::Chat, Kind::Text, Kind::Preferences]);
+    assert_eq!(kinds, [Kind::Chat, Kind::Preferences, Kind::Text]);
     let all: Vec<Vec<String>> = shards
         .iter()
         .map(|(_, documents)| documents.iter().map(said).collect())
@@ -136,9 +185,9 @@ fn documents_come_back_with_their_replies_as_targets() {
             format!("Python.{end}"),
         ]
     );
-    assert_eq!(all[1], ["one two three words"]);
+    assert_eq!(all[2], ["one two three words"]);
     let pairs = ["Good.", "Bad.", "Yes.", "No.", "Right.", "Wrong."];
-    assert_eq!(all[2], pairs.map(|reply| format!("{reply}{end}")));
+    assert_eq!(all[1], pairs.map(|reply| format!("{reply}{end}")));
     assert_eq!(
         chat_tokenizer().decode(&shards[0].1[4].ids),
         format!("<|im_start|>user\nAdd\n\n1 2{end}\n<|im_start|>assistant\n3{end}\n")
@@ -154,6 +203,36 @@ fn documents_come_back_with_their_replies_as_targets() {
 }
 
 #[test]
+fn a_shard_that_changes_while_it_is_in_use_is_one_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, prepared) = sound(dir.path());
+    let path = folder.join(&prepared.manifest.shards[0].file);
+    let bytes = std::fs::read(&path).unwrap();
+    let change = |change: &dyn Fn(&Path)| {
+        std::fs::write(&path, &bytes).unwrap();
+        let (_, shard) = open(&folder, &chat_tokenizer()).unwrap().remove(0);
+        assert!(shard.example(shard.document(0)).is_ok());
+        change(&path);
+        shard.example(shard.document(0)).unwrap_err().to_string()
+    };
+    let cut = |path: &Path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_len(70).unwrap();
+    };
+    let touched = |path: &Path| {
+        let file = std::fs::File::options().write(true).open(path).unwrap();
+        file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+            .unwrap();
+    };
+    for error in [change(&cut), change(&touched)] {
+        assert!(
+            error.contains("00000-chat.shard`: a file that was changed while it was in use"),
+            "{error}"
+        );
+    }
+}
+
+#[test]
 fn bad_rows_are_named_by_number_and_counted_when_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("prepared");
@@ -164,7 +243,8 @@ fn bad_rows_are_named_by_number_and_counted_when_skipped() {
             && error.ends_with("; 3 more rows are bad"),
         "{error}"
     );
-    assert!(!folder.exists(), "nothing is written");
+    let left = std::fs::read_dir(dir.path()).unwrap().count();
+    assert_eq!(left, 0, "nothing is written");
     let prepared = make(&sources, &folder, true).unwrap();
     let input = &prepared.manifest.inputs[0];
     assert_eq!((input.rows, input.bad, input.repeated), (6, 4, 0));
@@ -178,7 +258,7 @@ fn bad_rows_are_named_by_number_and_counted_when_skipped() {
     for (found, reason) in prepared.bad_rows.iter().zip(reasons) {
         assert!(found.contains(reason), "{found}: {reason}");
     }
-    let shards = read(&folder, &chat_tokenizer()).unwrap();
+    let shards = read(&folder).unwrap();
     assert_eq!(shards[0].1.len(), 2);
 }
 
@@ -187,7 +267,7 @@ fn another_tokenizer_a_swapped_shard_and_an_unfinished_folder_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let (folder, prepared) = sound(dir.path());
     let other = model::Tokenizer::train_bpe(["other"], 262, &["<|im_end|>"]).unwrap();
-    let error = read(&folder, &other).unwrap_err().to_string();
+    let error = open(&folder, &other).unwrap_err().to_string();
     assert!(error.contains("the teacher's"), "{error}");
 
     let error = make(&[source(Kind::Chat, "chat.jsonl")], &folder, false).unwrap_err();
@@ -197,10 +277,10 @@ fn another_tokenizer_a_swapped_shard_and_an_unfinished_folder_are_refused() {
     make(&[source(Kind::Chat, "alpaca.json")], &elsewhere, false).unwrap();
     let shard = &prepared.manifest.shards[0].file;
     std::fs::copy(elsewhere.join(shard), folder.join(shard)).unwrap();
-    let error = read(&folder, &chat_tokenizer()).unwrap_err().to_string();
+    let error = read(&folder).unwrap_err().to_string();
     assert!(error.contains("a shard of other data"), "{error}");
 
     std::fs::remove_file(folder.join("manifest.json")).unwrap();
-    let error = read(&folder, &chat_tokenizer()).unwrap_err().to_string();
+    let error = read(&folder).unwrap_err().to_string();
     assert!(error.contains("manifest.json"), "{error}");
 }

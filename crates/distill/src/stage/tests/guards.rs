@@ -6,7 +6,7 @@ use burn::backend::{Autodiff, Flex};
 use super::super::distillation::{Conversations, Dealt};
 use super::super::steps::{self, Examples, StepMetrics};
 use super::*;
-use crate::data::Example;
+use crate::data::ExampleSet;
 use crate::trainer::{MicroStep, StepReport};
 
 /// Conversations whose loss is multiplied in some micro-batches, counted in the order in which they are dealt.
@@ -95,8 +95,8 @@ fn run_planted(
     let stage = plan.stages().next().expect("the plan has a stage");
     let (teacher, data, device) = (teacher::<Flex>(), Datasets::default(), Default::default());
     let tokenizer = Tokenizer::train_bpe(["a"], 260, &["<|im_end|>"]).expect("trains");
-    let all: Vec<Example> = examples(150);
-    let lengths: Vec<usize> = all.iter().map(|example| example.ids.len()).collect();
+    let all = ExampleSet::from(examples(150));
+    let lengths = all.lengths();
     let mut order = steps::order(stage, lengths);
     let origin = Origin {
         plan_sha256: "plan".into(),

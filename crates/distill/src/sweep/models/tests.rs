@@ -87,9 +87,9 @@ impl Setup {
                 sha256: "teacher".into(),
             },
             data: Datasets {
-                distillation: examples(11),
-                sft: examples(9),
-                dpo: (0..7).map(pair).collect(),
+                distillation: examples(11).into(),
+                sft: examples(9).into(),
+                dpo: (0..7).map(pair).collect::<Vec<_>>().into(),
                 eval_perplexity: examples(3),
                 eval_tasks: Vec::new(),
             },
