@@ -73,6 +73,17 @@ fn arms_in_two_processes_make_the_table_of_one() {
     );
     assert_eq!(rows(&place, "run"), expected);
     assert_eq!(place.run(&["report", "run"]).1, stdout);
+    let (code, again, stderr) = place.run(&["report", "run", "--svg", "curves.svg"]);
+    assert_eq!((code, again), (Some(0), stdout), "{stderr}");
+    let svg = std::fs::read_to_string(place.path("curves.svg")).unwrap();
+    for text in [
+        "distillation: loss",
+        "perplexity over the teacher",
+        "50 %",
+        "0 % random-mixer",
+    ] {
+        assert!(svg.contains(text), "{text}");
+    }
     for stage in [
         "chain/50-dpo",
         "chain/0-dpo",

@@ -14,6 +14,7 @@ pub mod builtin;
 pub mod checkpoint;
 pub mod cli;
 pub mod commands;
+pub mod curves;
 pub mod dashboard;
 pub mod data;
 pub mod error;

@@ -107,6 +107,9 @@ pub struct ReportArgs {
     /// Rows as JSON
     #[arg(long)]
     pub json: bool,
+    /// Also draw the curves of loss, KL and perplexity
+    #[arg(long, value_name = "FILE.svg")]
+    pub svg: Option<PathBuf>,
 }
 
 /// Arguments of `pretrain`.

@@ -1,17 +1,20 @@
 //! `report`: the table of a run, as far as it is.
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 
 use crate::ablation;
+use crate::checkpoint::write_atomically;
 use crate::cli::ReportArgs;
 use crate::commands::Outcome;
+use crate::curves;
 use crate::run::RunFolder;
 use crate::sweep;
 use crate::teacher_cache;
 
-/// Prints the table of what the run folder holds, whichever processes made it, on stdout.
+/// Prints the table of what the run folder holds, whichever processes made it, on stdout, and draws its curves where asked to.
 ///
 /// # Errors
-/// [`DistillError::NotARun`](crate::DistillError::NotARun) for another folder; a run in which nothing is measured yet.
+/// [`DistillError::NotARun`](crate::DistillError::NotARun) for another folder; a run in which nothing is measured yet; when
+/// the picture cannot be written.
 #[expect(
     clippy::print_stdout,
     clippy::print_stderr,
@@ -45,6 +48,12 @@ pub fn run(args: ReportArgs) -> anyhow::Result<Outcome> {
         for line in teacher_cache::truncation_lines(&args.run)? {
             println!("{line}");
         }
+    }
+    if let Some(file) = &args.svg {
+        let stages = curves::history(&plan, &args.run)?;
+        let svg = curves::draw(&plan.name, &stages)?;
+        let svg = svg.with_context(|| format!("no step is in the logs of `{path}`"))?;
+        write_atomically(file, svg.as_bytes())?;
     }
     let (done, all) = state.count(&plan);
     if done < all {

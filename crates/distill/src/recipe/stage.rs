@@ -20,6 +20,9 @@ pub enum StageKind {
 }
 
 impl StageKind {
+    /// All of them, in the order in which they are run.
+    pub const ALL: [Self; 4] = [Self::Alignment, Self::Distillation, Self::Sft, Self::Dpo];
+
     /// Name in recipes, logs and folders.
     pub fn name(self) -> &'static str {
         match self {
