@@ -78,15 +78,19 @@ impl<'a, B: SsmBackend> Ranker<'a, B> {
     /// The round after those in which the layers `replaced` lost their attention; `None` when none has any.
     ///
     /// # Errors
-    /// If the aligned model is no conversion of the teacher.
+    /// If the aligned model is no conversion of the teacher, or a KL is no number.
     pub fn round(&self, replaced: &[usize]) -> anyhow::Result<Option<RankingRound>> {
         let has_attention = |layer_idx: &usize| !replaced.contains(layer_idx);
         let mut kl = Vec::new();
         for layer_idx in (0..self.teacher.n_layers()).filter(has_attention) {
-            let layers = [replaced, &[layer_idx]].concat();
-            kl.push((layer_idx, super::models::recordable(self.kl(&layers)?)));
+            let of_layers = self.kl(&[replaced, &[layer_idx]].concat())?;
+            anyhow::ensure!(
+                of_layers.is_finite(),
+                "the KL from the teacher is {of_layers} without the attention of layer {layer_idx}: lower `alignment.lr_peak`"
+            );
+            kl.push((layer_idx, super::models::recordable(of_layers)));
         }
-        // What is not a number comes last, and of equals the first layer goes first.
+        // Of equals the first layer goes first.
         let closest = kl.iter().min_by(|(_, a), (_, b)| a.total_cmp(b));
         let replaced = closest.map(|(layer_idx, _)| *layer_idx);
         Ok(replaced.map(|replaced| RankingRound { replaced, kl }))

@@ -172,6 +172,25 @@ pub fn check_ratios(plan: &Plan, n_layers: usize) -> Result<(), DistillError> {
     Ok(())
 }
 
+impl<B: SsmBackend> ModelWorkshop<'_, B> {
+    /// Does `work` of `stage` on a model of `config`, and says what sizes would fit where the device has no memory for it.
+    fn within_memory<R>(
+        &self,
+        config: &HybridConfig,
+        plan: &Plan,
+        stage: &StagePlan,
+        work: impl FnOnce() -> anyhow::Result<R>,
+    ) -> anyhow::Result<R> {
+        match allocation::attempt(work) {
+            Ok(result) => result,
+            Err(bytes) => {
+                allocation::recover::<B>(bytes, self.device);
+                Err(out_of_memory(config, plan, stage, bytes).into())
+            }
+        }
+    }
+}
+
 impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     type Model = HybridModel<B>;
 
@@ -232,14 +251,18 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         let Some(aligned) = self.train(training, student)? else {
             return Ok(None);
         };
-        let length = plan.data.row_length();
-        let (examples, rows) = (&self.data.distillation, choice.alignment.batch_size);
-        let size = [choice.sequences, rows];
-        let ranker = Ranker::new(teacher, &aligned, examples, size, length, self.device)?;
+        let stage = &choice.alignment;
+        let size = [choice.sequences, stage.batch_size];
+        let (examples, length) = (&self.data.distillation, plan.data.row_length());
+        let ranker = self.within_memory(aligned.config(), plan, stage, || {
+            Ranker::new(teacher, &aligned, examples, size, length, self.device)
+        })?;
         loop {
             let mut replaced = known.order();
             replaced.reverse();
-            let Some(round) = ranker.round(&replaced)? else {
+            let round =
+                self.within_memory(aligned.config(), plan, stage, || ranker.round(&replaced))?;
+            let Some(round) = round else {
                 break;
             };
             let find = |(layer_idx, _): &&(usize, f64)| *layer_idx == round.replaced;
@@ -293,15 +316,8 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             teacher_caches: self.teacher_caches,
         };
         let config = student.config().clone();
-        let outcome = match allocation::attempt(|| run_stage(context, student)) {
-            Ok(outcome) => outcome?,
-            Err(bytes) => {
-                allocation::recover::<B>(bytes, self.device);
-                let stage = in_parts(stage, training.micro_batch);
-                return Err(out_of_memory(&config, plan, &stage, bytes).into());
-            }
-        };
-        match outcome {
+        let stage = in_parts(stage, training.micro_batch);
+        match self.within_memory(&config, plan, &stage, || run_stage(context, student))? {
             StageOutcome::Finished { model, .. } => Ok(Some(model)),
             StageOutcome::Interrupted => Ok(None),
         }

@@ -21,6 +21,7 @@ use self::write::Source;
 use crate::data::Datasets;
 use crate::recipe::{Plan, StageKind, TeacherCachePlan};
 use crate::run::{EventSink, StopFlag};
+use crate::stage::allocation;
 use crate::sweep::Teacher;
 
 /// Folder of all caches in the run folder.
@@ -42,7 +43,7 @@ impl TeacherCaches {
     /// Those that stages of `plan` read, whole: what is missing or damaged is written. `None` if it was stopped.
     ///
     /// # Errors
-    /// [`DistillError::Io`](crate::DistillError::Io).
+    /// [`DistillError::Io`](crate::DistillError::Io); a teacher that is not finite, or has no memory.
     pub fn of<B: SsmBackend>(
         plan: &Plan,
         teacher: &Teacher<B>,
@@ -72,7 +73,16 @@ impl TeacherCaches {
                 shard_labels: SHARD_LABELS,
             };
             let folder = run_dir.join(FOLDER).join(kind.name());
-            match write::whole(&source, &folder, events, stop)? {
+            let attempt = allocation::attempt(|| write::whole(&source, &folder, events, stop));
+            let cache = attempt.map_err(|bytes| {
+                anyhow::anyhow!(
+                    "the device has no room for {bytes} bytes more while the teacher reads {} sequences at once: \
+                     lower `data.seq_len`, which is {}",
+                    write::ROWS,
+                    plan.data.seq_len
+                )
+            })?;
+            match cache? {
                 Some(cache) => *into = Some(cache),
                 None => return Ok(None),
             }

@@ -17,10 +17,11 @@ use crate::error::DistillError;
 use crate::loss::head::blocks;
 use crate::loss::{Targets, teacher_rows};
 use crate::run::{Event, EventSink, StopFlag};
+use crate::stage::allocation;
 use crate::sweep::Teacher;
 
 /// Sequences that the teacher reads at once.
-const ROWS: usize = 16;
+pub(super) const ROWS: usize = 16;
 /// One label in so many is measured.
 const MEASURED: usize = 16;
 
@@ -155,6 +156,14 @@ pub(super) fn whole<B: SsmBackend>(
         let Some((bytes, truncation)) = source.shard(range.clone(), stop)? else {
             return Ok(None);
         };
+        // A device that has no memory may go on with nonsense.
+        allocation::check()?;
+        anyhow::ensure!(
+            truncation.kl.is_finite(),
+            "the teacher's log-probabilities for examples {} to {} are not finite",
+            range.start + 1,
+            range.end
+        );
         write_atomically(&path, &bytes)?;
         let shard = Shard {
             index,
