@@ -4,6 +4,8 @@
 pub(crate) mod activation;
 mod compiled;
 mod features;
+pub(crate) mod rows;
+pub(crate) mod sharers;
 pub(crate) mod sum;
 pub(crate) mod tensor;
 

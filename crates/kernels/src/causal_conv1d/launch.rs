@@ -5,7 +5,7 @@ use super::kernel::{
 };
 use super::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::cube::sum::{COLUMNS, SHARERS};
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{empty, operand, rows_operand, vector_size};
 use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape, Slice, TensorMetadata};
 use burn_cubecl::{
@@ -39,14 +39,14 @@ pub(crate) fn forward<R: CubeRuntime>(
 ) -> CubeTensor<R> {
     let [x, weight, bias, window] = operands;
     let (dtype, parameter) = (x.dtype, weight.dtype);
-    let (x, weight) = (operand(x, dtype), operand(weight, parameter));
+    let wide = vector_size(&x, p.channels, 4);
+    let (x, weight) = (rows_operand(x, dtype, wide), operand(weight, parameter));
     let bias = operand(bias, parameter);
     let window = operand(window, dtype);
     let filter = filter(p, reset.is_some());
     let reset = operand(reset.unwrap_or_else(|| bias.clone()), DType::F32);
     let y = empty(&x, x.shape(), dtype);
     let client = x.client.clone();
-    let wide = vector_size(&x, p.channels, 4);
     let columns = p.channels / wide;
     let units = columns * p.seq.div_ceil(RUN) * p.batch;
     let dim = CubeDim::new_1d(UNITS);
@@ -119,17 +119,16 @@ fn gradients<R: CubeRuntime>(
     p: &CausalConv1dProblem,
 ) -> [CubeTensor<R>; 3] {
     let (dtype, parameter, bias_dtype) = (x.dtype, weight.dtype, bias.dtype);
-    let (x, weight) = (operand(x, dtype), operand(weight, parameter));
-    let bias = operand(bias, parameter);
-    let dy = operand(gradient, dtype);
+    // More channels in a unit would need more registers than leave room for other units.
+    let wide = vector_size(&x, p.channels, 2);
+    let [x, dy] = [x, gradient].map(|rows| rows_operand(rows, dtype, wide));
+    let (weight, bias) = (operand(weight, parameter), operand(bias, parameter));
     let filter = filter(p, reset.is_some());
     let reset = operand(reset.unwrap_or_else(|| bias.clone()), DType::F32);
     let client = x.client.clone();
     let dx = empty(&x, x.shape(), dtype);
     let dweight = empty(&x, weight.shape(), parameter);
     let dbias = empty(&x, bias.shape(), parameter);
-    // More channels in a unit would need more registers than leave room for other units.
-    let wide = vector_size(&x, p.channels, 2);
     let columns = p.channels / wide;
     let tiles = SHARE / RUN;
     let parts = (p.seq + lead).div_ceil(SHARE) * p.batch;

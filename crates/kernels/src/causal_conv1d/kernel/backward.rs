@@ -36,6 +36,10 @@ pub(in crate::causal_conv1d) fn causal_conv1d_backward<F: Float, P: Float, N: Si
     if row >= batch {
         terminate!();
     }
+    let x_first = row * x.stride(0) / N::value() + column;
+    let x_step = x.stride(1) / N::value();
+    let dy_first = row * dy.stride(0) / N::value() + column;
+    let dy_step = dy.stride(1) / N::value();
     let taps = taps::<P, N, M>(weight, column, filter.width);
     let bias = bias_of::<P, N>(bias, column, filter.has_bias);
     let mut dtaps = Array::<Vector<f32, N>>::new(comptime!(filter.width + 1));
@@ -54,7 +58,7 @@ pub(in crate::causal_conv1d) fn causal_conv1d_backward<F: Float, P: Float, N: Si
         for index in 0..held {
             let mut value = Vector::<F, N>::new(F::from_int(0));
             if start + index >= before && start + index < length + before {
-                value = x[(row * length + start + index - before) * columns + column];
+                value = x[x_first + (start + index - before) * x_step];
             }
             inputs[index] = value;
         }
@@ -72,7 +76,7 @@ pub(in crate::causal_conv1d) fn causal_conv1d_backward<F: Float, P: Float, N: Si
         for index in 0..ahead {
             let mut value = Vector::<F, N>::new(F::from_int(0));
             if start + index >= lead && start + index < length {
-                value = dy[(row * seq + start + index - lead) * columns + column];
+                value = dy[dy_first + (start + index - lead) * dy_step];
             }
             dout[index] = value;
         }

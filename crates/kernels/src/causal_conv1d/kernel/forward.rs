@@ -28,6 +28,8 @@ pub(in crate::causal_conv1d) fn causal_conv1d_forward<F: Float, P: Float, N: Siz
         terminate!();
     }
     let start = tile * run;
+    let x_first = row * x.stride(0) / N::value() + column;
+    let x_step = x.stride(1) / N::value();
 
     // Everything is loaded before anything is used.
     let mut inputs = Array::<Vector<F, N>>::new(held);
@@ -37,7 +39,7 @@ pub(in crate::causal_conv1d) fn causal_conv1d_forward<F: Float, P: Float, N: Siz
         let mut value = Vector::<F, N>::new(F::from_int(0));
         if start + index >= before {
             let step = clamp_max(start + index - before, seq - 1);
-            value = x[(row * seq + step) * columns + column];
+            value = x[x_first + step * x_step];
         } else {
             if comptime!(filter.has_window) {
                 value = window[(row * before + start + index) * columns + column];

@@ -1,5 +1,6 @@
-use super::{Layout, sum_sharers};
 use crate::cube::activation::{silu, silu_derivative};
+use crate::cube::rows::first_vector;
+use crate::cube::sharers::{Layout, sum_sharers};
 use crate::cube::sum::across;
 use cubecl::prelude::*;
 
@@ -15,6 +16,7 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_backward<F: Float, P: Float, N: 
     dz: &mut Tensor<Vector<F, N>>,
     partial: &mut Tensor<Vector<f32, N>>,
     rows: usize,
+    seq: usize,
     stride: usize,
     groups: usize,
     eps: f32,
@@ -48,6 +50,10 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_backward<F: Float, P: Float, N: 
         let row = first + round * stride;
         let live = first < stride && row < rows;
         let item = row * groups + group;
+        let inside = clamp_max(row, rows - 1);
+        let y_first = first_vector::<F, N>(y, inside, seq) + group * vectors;
+        let z_first = first_vector::<F, N>(z, inside, seq) + group * vectors;
+        let dout_first = first_vector::<F, N>(dout, inside, seq) + group * vectors;
         let mut ys = Array::<Vector<F, N>>::new(held);
         let mut zs = Array::<Vector<F, N>>::new(held);
         let mut douts = Array::<Vector<F, N>>::new(held);
@@ -58,9 +64,9 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_backward<F: Float, P: Float, N: 
             zs[index] = Vector::new(F::from_int(0));
             douts[index] = Vector::new(F::from_int(0));
             if live && vector < vectors {
-                ys[index] = y[item * vectors + vector];
-                zs[index] = z[item * vectors + vector];
-                douts[index] = dout[item * vectors + vector];
+                ys[index] = y[y_first + vector];
+                zs[index] = z[z_first + vector];
+                douts[index] = dout[dout_first + vector];
             }
         }
         let mut squares = Vector::<f32, N>::new(0.0f32);

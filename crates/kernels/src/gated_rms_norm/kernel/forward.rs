@@ -1,5 +1,6 @@
-use super::{Layout, sum_sharers};
 use crate::cube::activation::silu;
+use crate::cube::rows::first_vector;
+use crate::cube::sharers::{Layout, sum_sharers};
 use crate::cube::sum::across;
 use cubecl::prelude::*;
 
@@ -12,6 +13,7 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_forward<F: Float, P: Float, N: S
     out: &mut Tensor<Vector<F, N>>,
     items: usize,
     groups: usize,
+    seq: usize,
     eps: f32,
     #[comptime] layout: Layout,
     #[define(F, P)] _dtypes: [StorageType; 2],
@@ -23,6 +25,9 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_forward<F: Float, P: Float, N: S
     let sharer = at % sharers;
     let item = CUBE_POS * layout.slots + at / sharers;
     let group = item % groups;
+    let row = clamp_max(item, items - 1) / groups;
+    let y_first = first_vector::<F, N>(y, row, seq) + group * vectors;
+    let z_first = first_vector::<F, N>(z, row, seq) + group * vectors;
 
     let mut ys = Array::<Vector<F, N>>::new(held);
     let mut zs = Array::<Vector<F, N>>::new(held);
@@ -32,8 +37,8 @@ pub(in crate::gated_rms_norm) fn gated_rms_norm_forward<F: Float, P: Float, N: S
         ys[index] = Vector::new(F::from_int(0));
         zs[index] = Vector::new(F::from_int(0));
         if item < items && vector < vectors {
-            ys[index] = y[item * vectors + vector];
-            zs[index] = z[item * vectors + vector];
+            ys[index] = y[y_first + vector];
+            zs[index] = z[z_first + vector];
         }
     }
     let mut gated = Array::<Vector<f32, N>>::new(held);
