@@ -7,8 +7,11 @@ use crate::cross_entropy_kl::{
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
+use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::{DType, Device, Shape, backend::Backend, ops::FloatTensor};
 
@@ -154,6 +157,51 @@ pub trait SsmBackend: Backend {
         problem: &MaskedSoftmaxProblem,
     ) -> FloatTensor<Self> {
         masked_softmax::reference::backward::<Self>(weights, gradient, problem)
+    }
+
+    /// Forward of [`rms_norm`](crate::rms_norm()).
+    fn rms_norm_forward(
+        operands: RmsNormOperands<Self>,
+        problem: &RmsNormProblem,
+    ) -> FloatTensor<Self> {
+        rms_norm::reference::forward::<Self>(operands, problem)
+    }
+
+    /// Gradients of [`rms_norm`](crate::rms_norm()) with respect to `x` and, where it is wanted, to the weight: most
+    /// norms are frozen in stage 1.
+    fn rms_norm_backward(
+        operands: RmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &RmsNormProblem,
+        weight_wanted: bool,
+    ) -> RmsNormGradients<Self> {
+        rms_norm::reference::backward::<Self>(operands, gradient, problem, weight_wanted)
+    }
+
+    /// Forward of [`swiglu`](crate::swiglu()).
+    fn swiglu_forward(
+        operands: SwigluOperands<Self>,
+        _problem: &SwigluProblem,
+    ) -> FloatTensor<Self> {
+        swiglu::reference::forward::<Self>(operands)
+    }
+
+    /// Gradients of [`swiglu`](crate::swiglu()) with respect to its operands.
+    fn swiglu_backward(
+        operands: SwigluOperands<Self>,
+        gradient: FloatTensor<Self>,
+        _problem: &SwigluProblem,
+    ) -> SwigluOperands<Self> {
+        swiglu::reference::backward::<Self>(operands, gradient)
+    }
+
+    /// [`rotary`](crate::rotary()), or its gradient, which is the inverse.
+    fn rotary(
+        x: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        problem: &RotaryProblem,
+    ) -> FloatTensor<Self> {
+        rotary::reference::forward::<Self>(x, angles, problem)
     }
 
     /// [`decode_step`](crate::decode_step()): output, next window, next state.

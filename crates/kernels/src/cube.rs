@@ -19,8 +19,11 @@ use crate::cross_entropy_kl::{
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
+use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::{DType, Device, Shape, ops::FloatTensor};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
@@ -130,6 +133,45 @@ where
         problem: &MaskedSoftmaxProblem,
     ) -> FloatTensor<Self> {
         masked_softmax::launch::backward(weights, first, gradient, problem)
+    }
+
+    fn rms_norm_forward(
+        operands: RmsNormOperands<Self>,
+        problem: &RmsNormProblem,
+    ) -> FloatTensor<Self> {
+        rms_norm::launch::forward(operands, problem)
+    }
+
+    fn rms_norm_backward(
+        operands: RmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &RmsNormProblem,
+        weight_wanted: bool,
+    ) -> RmsNormGradients<Self> {
+        rms_norm::launch::backward(operands, gradient, problem, weight_wanted)
+    }
+
+    fn swiglu_forward(
+        operands: SwigluOperands<Self>,
+        problem: &SwigluProblem,
+    ) -> FloatTensor<Self> {
+        swiglu::launch::forward(operands, problem)
+    }
+
+    fn swiglu_backward(
+        operands: SwigluOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &SwigluProblem,
+    ) -> SwigluOperands<Self> {
+        swiglu::launch::backward(operands, gradient, problem)
+    }
+
+    fn rotary(
+        x: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        problem: &RotaryProblem,
+    ) -> FloatTensor<Self> {
+        rotary::launch::forward(x, angles, problem)
     }
 
     fn decode_step(

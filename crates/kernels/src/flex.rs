@@ -6,8 +6,11 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::host::tensor::{Input, Updated, make};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
+use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{self, SsdOperands, SsdProblem};
+use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::{DType, Device, Shape};
 use burn_flex::{Flex, FlexTensor};
@@ -291,6 +294,56 @@ impl SsmBackend for Flex {
         let first = first.as_ref().map(Input::values);
         masked_softmax::host::backward(weights.values(), gradient.values(), first, problem);
         gradient.finish()
+    }
+
+    fn rms_norm_forward(operands: RmsNormOperands<Self>, problem: &RmsNormProblem) -> FlexTensor {
+        let [x, weight] = operands.map(Input::new);
+        let mut out = vec![0.0; x.values().len()];
+        rms_norm::host::forward(x.values(), weight.values(), problem, &mut out);
+        x.shaped_like(out, problem.dtype.into())
+    }
+
+    fn rms_norm_backward(
+        operands: RmsNormOperands<Self>,
+        gradient: FlexTensor,
+        problem: &RmsNormProblem,
+        weight_wanted: bool,
+    ) -> RmsNormGradients<Self> {
+        let [x, weight] = operands.map(Input::new);
+        let dout = Input::new(gradient);
+        let (dx, dweight) = rms_norm::host::backward(
+            x.values(),
+            weight.values(),
+            problem,
+            dout.values(),
+            weight_wanted,
+        );
+        (x.like(dx), weight_wanted.then(|| weight.like(dweight)))
+    }
+
+    fn swiglu_forward(operands: SwigluOperands<Self>, _problem: &SwigluProblem) -> FlexTensor {
+        let [gate, up] = operands.map(Input::new);
+        let mut out = vec![0.0; gate.values().len()];
+        swiglu::host::forward(gate.values(), up.values(), &mut out);
+        gate.like(out)
+    }
+
+    fn swiglu_backward(
+        operands: SwigluOperands<Self>,
+        gradient: FlexTensor,
+        _problem: &SwigluProblem,
+    ) -> SwigluOperands<Self> {
+        let [gate, up] = operands.map(Input::new);
+        let dout = Input::new(gradient);
+        let gradients = swiglu::host::backward(gate.values(), up.values(), dout.values());
+        gradients_like([gate, up], gradients)
+    }
+
+    fn rotary(x: FlexTensor, angles: FlexTensor, problem: &RotaryProblem) -> FlexTensor {
+        let (x, angles) = (Input::new(x), Input::new(angles));
+        let mut out = vec![0.0; x.values().len()];
+        rotary::host::forward(x.values(), angles.values(), problem, &mut out);
+        make(out, problem.result(), x.dtype())
     }
 
     fn decode_step(

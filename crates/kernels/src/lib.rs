@@ -5,11 +5,14 @@
 //! | --- | --- | --- |
 //! | [`selective_scan()`] | Mamba1 | `h_t = exp(dt_t a) h_{t-1} + dt_t b_t u_t`, `y_t = c_t . h_t + d u_t` |
 //! | [`ssd()`] | Mamba2 | the same with one decay a head and a matrix state, in chunks |
-//! | [`causal_conv1d()`] | both | short depthwise filter over earlier steps, then SiLU |
+//! | [`causal_conv1d()`] | both mixers | short depthwise filter over earlier steps, then SiLU |
 //! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
 //! | [`masked_softmax()`] | attention | softmax of scaled scores over the keys that each query sees |
-//! | [`decode_step()`] | both | one token: all of the above that a mixer does between its projections |
-//! | [`verify()`] | both | drafted tokens, after as many of the last ones as were kept |
+//! | [`rms_norm()`] | every block | RMS norm of the residual stream, in the type of what follows |
+//! | [`swiglu()`] | every MLP | `silu(gate) * up` |
+//! | [`rotary()`] | attention | heads turned by the positions of their steps |
+//! | [`decode_step()`] | both mixers | one token: all of the above that a mixer does between its projections |
+//! | [`verify()`] | both mixers | drafted tokens, after as many of the last ones as were kept |
 //! | [`cross_entropy_kl()`] | training | cross-entropy and forward KL of each row of logits, with their gradient |
 //!
 //! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
@@ -75,11 +78,14 @@ pub mod gated_rms_norm;
 mod host;
 pub mod masked_softmax;
 mod primitive;
+pub mod rms_norm;
+pub mod rotary;
 mod seeded;
 pub mod selective_scan;
 pub mod self_test;
 pub mod speed;
 pub mod ssd;
+pub mod swiglu;
 #[cfg(feature = "tch")]
 mod tch;
 #[cfg(any(test, feature = "testing"))]
@@ -95,6 +101,9 @@ pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeight
 pub use error::KernelError;
 pub use gated_rms_norm::gated_rms_norm;
 pub use masked_softmax::{VisibleKeys, masked_softmax};
+pub use rms_norm::rms_norm;
+pub use rotary::rotary;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};
 pub use ssd::{SsdInputs, SsdOptions, SsdOutput, ssd};
+pub use swiglu::swiglu;
 pub use verify::{Kept, VerifyState, verify};

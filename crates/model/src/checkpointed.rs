@@ -16,6 +16,7 @@ use kernels::SsmBackend;
 
 use crate::documents::Documents;
 use crate::hybrid::HybridModel;
+use crate::params::normalise;
 
 /// What a backward pass leaves.
 type Gradients<B> = <Autodiff<B> as AutodiffBackend>::Gradients;
@@ -73,7 +74,7 @@ impl<B: SsmBackend> HybridModel<Autodiff<B>> {
         }
         let stream = Tensor::from_inner(x).require_grad();
         TrainingPass {
-            hidden: self.norm.forward(stream.clone()),
+            hidden: normalise(&self.norm, stream.clone(), None),
             blocks: Some(CheckpointedBlocks {
                 tokens,
                 documents,

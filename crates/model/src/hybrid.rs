@@ -11,7 +11,7 @@ use crate::convert::init::random_value;
 use crate::documents::Documents;
 use crate::layer::Block;
 use crate::mixer::{AttentionContext, PassContext};
-use crate::params::{assign, lazy, lazy_linear, lazy_norm, project};
+use crate::params::{assign, lazy, lazy_linear, lazy_norm, normalise, project};
 use crate::rope::{Rotary, frequencies};
 
 /// A Llama-family language model whose layers mix with attention, Mamba1 or Mamba2.
@@ -165,7 +165,7 @@ impl<B: SsmBackend> HybridModel<B> {
         documents: Option<&Documents<B>>,
     ) -> Tensor<B, 3> {
         let context = self.context(tokens.dims(), documents, &tokens.device());
-        self.norm.forward(self.run(tokens, &context, None, |_| ()))
+        normalise(&self.norm, self.run(tokens, &context, None, |_| ()), None)
     }
 
     /// Logits `[batch, seq, vocab]` of a residual stream after the final norm.
@@ -195,7 +195,7 @@ impl<B: SsmBackend> HybridModel<B> {
         let mut states = Vec::with_capacity(self.layers.len());
         let context = self.context(tokens.dims(), None, &tokens.device());
         let last = self.run(tokens, &context, None, |x| states.push(x.clone()));
-        let logits = self.logits(self.norm.forward(last));
+        let logits = self.logits(normalise(&self.norm, last, None));
         (states, logits)
     }
 
@@ -280,7 +280,7 @@ impl<B: SsmBackend> HybridModel<B> {
         };
         let last = self.run(tokens, &context, Some(&mut *cache), |_| ());
         cache.advance(seq, open);
-        self.norm.forward(last)
+        normalise(&self.norm, last, None)
     }
 
     fn run(
@@ -313,10 +313,6 @@ impl<B: SsmBackend> HybridModel<B> {
         }
         let attention = || {
             let rotary = Rotary::new(&self.frequencies, 0, seq, device);
-            let rotary = match self.compute {
-                Some(compute) => rotary.cast(compute),
-                None => rotary,
-            };
             match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
                 None => AttentionContext::new(rotary),

@@ -40,16 +40,16 @@ impl<B: SsmBackend> Block<B> {
         context: &PassContext<B>,
         cache: Option<&mut LayerCache<B>>,
     ) -> Tensor<B, 3> {
-        let normed = context.enter(self.input_layernorm.forward(x.clone()));
+        let normed = context.enter(&self.input_layernorm, x.clone());
         let x = context.leave(x, self.mixer.forward(normed, context, cache));
-        let normed = context.enter(self.post_attention_layernorm.forward(x.clone()));
+        let normed = context.enter(&self.post_attention_layernorm, x.clone());
         context.leave(x, self.mlp.forward(normed))
     }
 
     /// What the mixer alone adds to `x`.
     pub(crate) fn mixer_output(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
         let stream = FloatDType::from(x.dtype());
-        let normed = context.enter(self.input_layernorm.forward(x));
+        let normed = context.enter(&self.input_layernorm, x);
         self.mixer.forward(normed, context, None).cast(stream)
     }
 }

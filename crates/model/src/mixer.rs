@@ -11,11 +11,13 @@ pub(crate) use mamba1::Mamba1;
 pub(crate) use mamba2::Mamba2;
 
 use burn::module::Module;
+use burn::nn::RmsNorm;
 use burn::tensor::{FloatDType, Tensor, backend::Backend};
 use kernels::{Kept, SsmBackend};
 
 use crate::cache::LayerCache;
 use crate::config::{HybridConfig, MixerKind};
+use crate::params::normalise;
 
 /// What the mixers of one pass share.
 #[derive(Clone, Debug, Default)]
@@ -30,13 +32,10 @@ pub(crate) struct PassContext<B: Backend> {
     pub compute: Option<FloatDType>,
 }
 
-impl<B: Backend> PassContext<B> {
-    /// The input of a mixer or an MLP, in the type that it computes in.
-    pub(crate) fn enter(&self, normed: Tensor<B, 3>) -> Tensor<B, 3> {
-        match self.compute {
-            Some(compute) => normed.cast(compute),
-            None => normed,
-        }
+impl<B: SsmBackend> PassContext<B> {
+    /// The input of a mixer or an MLP, normalised and in the type that it computes in.
+    pub(crate) fn enter(&self, norm: &RmsNorm<B>, stream: Tensor<B, 3>) -> Tensor<B, 3> {
+        normalise(norm, stream, self.compute)
     }
 
     /// Adds what a mixer or an MLP found to the residual stream, in the stream's own type.

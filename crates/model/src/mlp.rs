@@ -2,7 +2,8 @@
 
 use burn::module::Module;
 use burn::nn::Linear;
-use burn::tensor::{Tensor, activation::silu, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::{SsmBackend, swiglu};
 
 use crate::params::{lazy_linear, project};
 
@@ -22,11 +23,14 @@ impl<B: Backend> Mlp<B> {
             down_proj: lazy_linear(intermediate_size, d_model, device),
         }
     }
+}
 
+impl<B: SsmBackend> Mlp<B> {
     /// `x` and the result: `[batch, seq, d_model]`.
     pub(crate) fn forward(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
-        let gate = silu(project(&self.gate_proj, x.clone()));
+        let gate = project(&self.gate_proj, x.clone());
         let up = project(&self.up_proj, x);
-        project(&self.down_proj, gate * up)
+        let gated = swiglu(gate, up).expect("both projections are of one width");
+        project(&self.down_proj, gated)
     }
 }

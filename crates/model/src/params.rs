@@ -12,6 +12,7 @@ use burn::module::{Param, ParamId};
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::module::linear;
 use burn::tensor::{FloatDType, Shape, Tensor, backend::Backend};
+use kernels::{SsmBackend, rms_norm};
 
 /// A parameter that is allocated, as zeros, only if nothing is assigned to it.
 pub(crate) fn lazy<B: Backend, const D: usize>(
@@ -60,4 +61,13 @@ pub(crate) fn project_rows<B: Backend>(weight: Tensor<B, 2>, x: Tensor<B, 3>) ->
     let [batch, seq, d_input] = x.dims();
     let [_, d_output] = weight.dims();
     linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
+}
+
+/// `norm` of every token of `x`, `[batch, seq, d_model]`, in `dtype` or in the type of `x`.
+pub(crate) fn normalise<B: SsmBackend>(
+    norm: &RmsNorm<B>,
+    x: Tensor<B, 3>,
+    dtype: Option<FloatDType>,
+) -> Tensor<B, 3> {
+    rms_norm(x, norm.gamma.val(), norm.epsilon, dtype).expect("norms are as wide as the stream")
 }

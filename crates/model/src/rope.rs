@@ -2,7 +2,8 @@
 
 use std::f64::consts::PI;
 
-use burn::tensor::{FloatDType, Int, Tensor, TensorData, backend::Backend};
+use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
+use kernels::{SsmBackend, rotary};
 
 use crate::config::LlamaConfig;
 
@@ -27,88 +28,58 @@ pub(crate) fn frequencies(config: &LlamaConfig) -> Vec<f64> {
     frequencies
 }
 
-/// Cosine and signed sine of positions, for the rotation `x * cos + swap(x) * sin`
-/// where `swap` exchanges the halves of a head and the first half of `sin` is negated. Rows of a batch share them, or each
-/// has its own.
+/// Angles of positions, for [`kernels::rotary`]. Rows of a batch share them, or each has its own.
 #[derive(Clone, Debug)]
 pub(crate) struct Rotary<B: Backend> {
-    cos: Tensor<B, 3>, // [1 or batch, positions, head_dim]
-    sin: Tensor<B, 3>, // [1 or batch, positions, head_dim]
+    angles: Tensor<B, 3>, // [1 or batch, positions, head_dim], cosines before sines
 }
 
 impl<B: Backend> Rotary<B> {
     /// Angles of positions `start..start + count`, computed in f64.
     pub(crate) fn new(frequencies: &[f64], start: usize, count: usize, device: &B::Device) -> Self {
         let head_dim = 2 * frequencies.len();
-        let mut cos = Vec::with_capacity(count * head_dim);
-        let mut sin = Vec::with_capacity(count * head_dim);
+        let mut angles = Vec::with_capacity(count * head_dim);
         for position in start..start + count {
-            for sign in [-1.0, 1.0] {
-                for frequency in frequencies {
-                    let (s, c) = (position as f64 * frequency).sin_cos();
-                    cos.push(c as f32);
-                    sin.push((sign * s) as f32);
-                }
-            }
+            let turns = frequencies
+                .iter()
+                .map(|frequency| position as f64 * frequency);
+            let (sin, cos): (Vec<f64>, Vec<f64>) = turns.map(f64::sin_cos).unzip();
+            angles.extend(cos.into_iter().chain(sin).map(|value| value as f32));
         }
-        let shape = [1, count, head_dim];
         Self {
-            cos: Tensor::from_data(TensorData::new(cos, shape), device),
-            sin: Tensor::from_data(TensorData::new(sin, shape), device),
-        }
-    }
-
-    /// With angles in the type of what is turned.
-    pub(crate) fn cast(self, dtype: FloatDType) -> Self {
-        Self {
-            cos: self.cos.cast(dtype),
-            sin: self.sin.cast(dtype),
+            angles: Tensor::from_data(TensorData::new(angles, [1, count, head_dim]), device),
         }
     }
 
     pub(crate) fn device(&self) -> B::Device {
-        self.cos.device()
+        self.angles.device()
     }
 
     pub(crate) fn positions(&self) -> usize {
-        self.cos.dims()[1]
+        self.angles.dims()[1]
     }
 
     /// Of the tokens at `positions`, `[batch, seq]`, from a table that starts at position 0.
     pub(crate) fn at(&self, positions: Tensor<B, 2, Int>) -> Self {
         let [batch, seq] = positions.dims();
-        let positions = positions.reshape([batch * seq]);
-        let pick = |table: &Tensor<B, 3>| {
-            let picked = table.clone().select(1, positions.clone());
-            picked.reshape([batch, seq, table.dims()[2]])
-        };
+        let picked = (self.angles.clone()).select(1, positions.reshape([batch * seq]));
         Self {
-            cos: pick(&self.cos),
-            sin: pick(&self.sin),
+            angles: picked.reshape([batch, seq, self.angles.dims()[2]]),
         }
     }
 
     /// The part for positions `start..start + count`.
     pub(crate) fn narrow(&self, start: usize, count: usize) -> Self {
         Self {
-            cos: self.cos.clone().narrow(1, start, count),
-            sin: self.sin.clone().narrow(1, start, count),
+            angles: self.angles.clone().narrow(1, start, count),
         }
     }
+}
 
-    /// Rotates `x`, `[batch, heads, seq, head_dim]`, by one position a token.
-    pub(crate) fn apply(&self, x: Tensor<B, 4>) -> Tensor<B, 4> {
-        let [batch, heads, seq, width] = x.dims();
-        let half = width / 2;
-        let first = x.clone().narrow(3, 0, half);
-        let second = x.clone().narrow(3, half, half);
-        let swapped = Tensor::cat(vec![second, first], 3);
-        // A row for each head and one row of angles: the broadcast that every backend does fast.
-        let [rows, ..] = self.cos.dims();
-        let by_row = |x: Tensor<B, 4>| x.reshape([rows, batch * heads / rows, seq * width]);
-        let angles = |angles: &Tensor<B, 3>| angles.clone().reshape([rows, 1, seq * width]);
-        let turned = by_row(x) * angles(&self.cos) + by_row(swapped) * angles(&self.sin);
-        turned.reshape([batch, heads, seq, width])
+impl<B: SsmBackend> Rotary<B> {
+    /// Rotates `x`, `[batch, seq, heads * head_dim]`, by one position a token: `[batch, heads, seq, head_dim]`.
+    pub(crate) fn apply(&self, x: Tensor<B, 3>) -> Tensor<B, 4> {
+        rotary(x, self.angles.clone()).expect("angles for each token, heads of their width")
     }
 }
 
@@ -165,7 +136,7 @@ mod tests {
     fn pairs_are_half_a_head_apart() {
         // Position 1, frequencies 1 and 0.01: (1, 2, 0, 0) turns in the planes (0, 2) and (1, 3).
         let rotary = Rotary::<Flex>::new(&[1.0, 0.01], 0, 3, &Default::default()).narrow(1, 1);
-        let x = Tensor::<Flex, 4>::from_data([[[[1.0, 2.0, 0.0, 0.0]]]], &Default::default());
+        let x = Tensor::<Flex, 3>::from_data([[[1.0, 2.0, 0.0, 0.0]]], &Default::default());
         let turned: Vec<f32> = rotary.apply(x).into_data().into_vec().unwrap();
         let expected = [
             1_f64.cos(),

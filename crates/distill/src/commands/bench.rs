@@ -139,6 +139,15 @@ fn gpu_cases(dtype: DType, push: &mut dyn FnMut(Measurement, Peer)) {
     for dims in [[4, 8, 4, 2048], [8, 3, 3, 2048]] {
         push(speed::masked_softmax::<B>(dims, dtype), None);
     }
+    for [d_model, intermediate_size, heads] in [[4096, 14336, 32], [576, 1536, 9]] {
+        push(speed::rms_norm::<B>([8, 2048, d_model], dtype), None);
+        push(
+            speed::swiglu::<B>([8, 2048, intermediate_size], dtype),
+            None,
+        );
+        let head_dim = d_model / heads;
+        push(speed::rotary::<B>([8, 2048, heads, head_dim], dtype), None);
+    }
     let heads = DecodeHeads {
         nheads: 32,
         kv_heads: 8,
@@ -175,6 +184,9 @@ fn small_cases(dtype: DType, push: &mut dyn FnMut(Measurement, Peer)) {
     push(speed::causal_conv1d::<B>([1, 512, 960], dtype), None);
     push(speed::gated_rms_norm::<B>([1, 512, 576], 64, dtype), None);
     push(speed::masked_softmax::<B>([1, 3, 3, 512], dtype), None);
+    push(speed::rms_norm::<B>([1, 512, 576], dtype), None);
+    push(speed::swiglu::<B>([1, 512, 1536], dtype), None);
+    push(speed::rotary::<B>([1, 512, 9, 64], dtype), None);
     let heads = DecodeHeads {
         nheads: 9,
         kv_heads: 3,

@@ -4,6 +4,8 @@
 //! every backward of [`SsmBackend`] is written by hand.
 
 mod masked_softmax;
+mod rms_norm;
+mod rotary;
 mod single_output;
 mod state_space;
 
@@ -11,8 +13,11 @@ use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::gated_rms_norm::{GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::MaskedSoftmaxProblem;
+use crate::rms_norm::{RmsNormGradients, RmsNormOperands, RmsNormProblem};
+use crate::rotary::RotaryProblem;
 use crate::selective_scan::{SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{SsdOperands, SsdProblem};
+use crate::swiglu::{SwigluOperands, SwigluProblem};
 use burn::backend::autodiff::{Autodiff, checkpoint::strategy::CheckpointStrategy};
 use burn::tensor::ops::FloatTensor;
 
@@ -56,6 +61,28 @@ impl<B: SsmBackend, C: CheckpointStrategy> SsmBackend for Autodiff<B, C> {
         problem: &MaskedSoftmaxProblem,
     ) -> FloatTensor<Self> {
         masked_softmax::forward::<B, C>(scores, first, *problem)
+    }
+
+    fn rms_norm_forward(
+        operands: RmsNormOperands<Self>,
+        problem: &RmsNormProblem,
+    ) -> FloatTensor<Self> {
+        rms_norm::forward::<B, C>(operands, *problem)
+    }
+
+    fn swiglu_forward(
+        operands: SwigluOperands<Self>,
+        problem: &SwigluProblem,
+    ) -> FloatTensor<Self> {
+        single_output::forward::<B, C, _, 2>(operands, None, *problem)
+    }
+
+    fn rotary(
+        x: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        problem: &RotaryProblem,
+    ) -> FloatTensor<Self> {
+        rotary::forward::<B, C>(x, angles, *problem)
     }
 
     fn selective_scan_backward(
@@ -102,5 +129,22 @@ impl<B: SsmBackend, C: CheckpointStrategy> SsmBackend for Autodiff<B, C> {
         problem: &MaskedSoftmaxProblem,
     ) -> FloatTensor<Self> {
         masked_softmax::backward::<B, C>(weights, first, gradient, problem)
+    }
+
+    fn rms_norm_backward(
+        operands: RmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &RmsNormProblem,
+        weight_wanted: bool,
+    ) -> RmsNormGradients<Self> {
+        rms_norm::backward::<B, C>(operands, gradient, problem, weight_wanted)
+    }
+
+    fn swiglu_backward(
+        operands: SwigluOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &SwigluProblem,
+    ) -> SwigluOperands<Self> {
+        single_output::backward::<B, C, _, 2>(operands, None, gradient, *problem)
     }
 }

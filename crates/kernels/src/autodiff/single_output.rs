@@ -3,6 +3,7 @@
 use crate::backend::SsmBackend;
 use crate::causal_conv1d::CausalConv1dProblem;
 use crate::gated_rms_norm::GatedRmsNormProblem;
+use crate::swiglu::SwigluProblem;
 use burn::backend::autodiff::{
     Autodiff, NodeId,
     checkpoint::{base::Checkpointer, strategy::CheckpointStrategy},
@@ -64,6 +65,25 @@ impl SingleOutputOp<3> for GatedRmsNormProblem {
         gradient: FloatTensor<B>,
     ) -> [FloatTensor<B>; 3] {
         B::gated_rms_norm_backward(operands, gradient, self)
+    }
+}
+
+impl SingleOutputOp<2> for SwigluProblem {
+    fn forward<B: SsmBackend>(
+        &self,
+        operands: [FloatTensor<B>; 2],
+        _reset: Option<FloatTensor<B>>,
+    ) -> FloatTensor<B> {
+        B::swiglu_forward(operands, self)
+    }
+
+    fn backward<B: SsmBackend>(
+        &self,
+        operands: [FloatTensor<B>; 2],
+        _reset: Option<FloatTensor<B>>,
+        gradient: FloatTensor<B>,
+    ) -> [FloatTensor<B>; 2] {
+        B::swiglu_backward(operands, gradient, self)
     }
 }
 

@@ -13,8 +13,11 @@ use crate::cross_entropy_kl::{
 use crate::decode_step::{DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::MaskedSoftmaxProblem;
+use crate::rms_norm::{RmsNormGradients, RmsNormOperands, RmsNormProblem};
+use crate::rotary::RotaryProblem;
 use crate::selective_scan::{SelectiveScanOperands, SelectiveScanProblem};
 use crate::ssd::{SsdOperands, SsdProblem};
+use crate::swiglu::{SwigluOperands, SwigluProblem};
 use crate::verify::{VerifyOperands, VerifyProblem};
 use burn::tensor::{DType, Device, Shape, ops::FloatTensor};
 use burn_fusion::{Fusion, FusionBackend};
@@ -247,6 +250,69 @@ impl<B: FusionBackend + SsmBackend> SsmBackend for Fusion<B> {
         let inputs = [Some(weights), first, Some(gradient)];
         queue_one::<B>("masked_softmax_backward", inputs, form, move |x| {
             B::masked_softmax_backward(x.float(), x.optional(), x.float(), &p)
+        })
+    }
+
+    fn rms_norm_forward(
+        operands: RmsNormOperands<Self>,
+        problem: &RmsNormProblem,
+    ) -> FloatTensor<Self> {
+        let (p, form) = (
+            *problem,
+            (operands[0].shape.clone(), DType::from(problem.dtype)),
+        );
+        queue_one::<B>("rms_norm_forward", operands.map(Some), form, move |x| {
+            B::rms_norm_forward(x.floats(), &p)
+        })
+    }
+
+    fn rms_norm_backward(
+        operands: RmsNormOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &RmsNormProblem,
+        weight_wanted: bool,
+    ) -> RmsNormGradients<Self> {
+        let p = *problem;
+        let [dx, dweight] = operands.each_ref().map(like::<B>);
+        let forms = ([dx], weight_wanted.then_some(dweight));
+        let run = move |x: &mut Inputs<'_, B>| {
+            let (dx, dweight) = B::rms_norm_backward(x.floats(), x.float(), &p, weight_wanted);
+            ([dx], dweight)
+        };
+        let inputs = join(operands, [Some(gradient)]);
+        let ([dx], dweight) = queue("rms_norm_backward", inputs, forms, run);
+        (dx, dweight)
+    }
+
+    fn swiglu_forward(
+        operands: SwigluOperands<Self>,
+        problem: &SwigluProblem,
+    ) -> FloatTensor<Self> {
+        let (p, form) = (*problem, like::<B>(&operands[0]));
+        queue_one::<B>("swiglu_forward", operands.map(Some), form, move |x| {
+            B::swiglu_forward(x.floats(), &p)
+        })
+    }
+
+    fn swiglu_backward(
+        operands: SwigluOperands<Self>,
+        gradient: FloatTensor<Self>,
+        problem: &SwigluProblem,
+    ) -> SwigluOperands<Self> {
+        let (p, optional) = (*problem, [Some(gradient)]);
+        queue_gradients::<B, 2, 1>("swiglu_backward", operands, optional, move |x| {
+            B::swiglu_backward(x.floats(), x.float(), &p)
+        })
+    }
+
+    fn rotary(
+        x: FloatTensor<Self>,
+        angles: FloatTensor<Self>,
+        problem: &RotaryProblem,
+    ) -> FloatTensor<Self> {
+        let (p, form) = (*problem, (problem.result(), x.dtype));
+        queue_one::<B>("rotary", [Some(x), Some(angles)], form, move |inputs| {
+            B::rotary(inputs.float(), inputs.float(), &p)
         })
     }
 

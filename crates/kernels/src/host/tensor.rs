@@ -30,7 +30,12 @@ impl Input {
 
     /// A tensor shaped and typed like this one.
     pub(crate) fn like(&self, values: Vec<f32>) -> FlexTensor {
-        make(values, self.tensor.layout().shape().clone(), self.dtype)
+        self.shaped_like(values, self.dtype)
+    }
+
+    /// A tensor shaped like this one, of another type.
+    pub(crate) fn shaped_like(&self, values: Vec<f32>, dtype: DType) -> FlexTensor {
+        make(values, self.tensor.layout().shape().clone(), dtype)
     }
 
     /// Element type of the tensor as it was given.

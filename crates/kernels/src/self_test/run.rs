@@ -5,8 +5,8 @@ use super::golden::{GoldenCase, GoldenError, Tensors};
 use super::{single_output, state_space};
 use crate::backend::SsmBackend;
 use crate::{
-    causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, selective_scan,
-    ssd,
+    causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, rms_norm, rotary,
+    selective_scan, ssd, swiglu,
 };
 
 /// Runs the cases of all operations on the default device of `B` and hands each to `report` when it
@@ -26,6 +26,15 @@ pub fn check_cases<B: SsmBackend>(report: &mut dyn FnMut(CaseCheck)) {
     }
     for case in masked_softmax::self_test::cases() {
         report(with_one_output::<B, _, 1>("masked_softmax", &case));
+    }
+    for case in rms_norm::self_test::cases() {
+        report(with_one_output::<B, _, 2>("rms_norm", &case));
+    }
+    for case in swiglu::self_test::cases() {
+        report(with_one_output::<B, _, 2>("swiglu", &case));
+    }
+    for case in rotary::self_test::cases() {
+        report(with_one_output::<B, _, 1>("rotary", &case));
     }
     for case in decode_step::self_test::cases() {
         report(CaseCheck {
@@ -170,6 +179,15 @@ mod tests {
             assert_tells(&case.problem.label(), &case.expected());
         }
         for case in masked_softmax::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in rms_norm::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in swiglu::self_test::cases() {
+            assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in rotary::self_test::cases() {
             assert_tells(&case.problem.label(), &case.expected());
         }
         for case in decode_step::self_test::cases() {

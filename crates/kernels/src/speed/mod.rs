@@ -5,6 +5,7 @@
 //! through the output.
 
 mod attention;
+mod block;
 mod decode_step;
 mod inputs;
 mod mamba2;
@@ -12,6 +13,7 @@ mod selective_scan;
 mod timing;
 
 pub use attention::masked_softmax;
+pub use block::{rms_norm, rotary, swiglu};
 pub use decode_step::{DecodeHeads, decode_step};
 pub use mamba2::{Heads, causal_conv1d, gated_rms_norm, ssd};
 pub use selective_scan::{Channels, selective_scan};

@@ -117,12 +117,10 @@ impl<B: SsmBackend> Attention<B> {
         let (heads, kv_heads, width) = (self.n_heads, self.n_kv_heads, self.head_dim);
         let stacked = [batch, kv_heads, heads / kv_heads * seq, width];
 
-        let split = |x: Tensor<B, 3>, heads| x.reshape([batch, seq, heads, width]).swap_dims(1, 2);
-        let q = split(project(&self.q_proj, h.clone()), heads);
-        let k = split(project(&self.k_proj, h.clone()), kv_heads);
-        let v = split(project(&self.v_proj, h), kv_heads);
-        let q = context.rotary.apply(q);
-        let k = context.rotary.apply(k);
+        let q = context.rotary.apply(project(&self.q_proj, h.clone()));
+        let k = context.rotary.apply(project(&self.k_proj, h.clone()));
+        let v = project(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
+        let v = v.swap_dims(1, 2);
         let (k, v) = match cache {
             Some(cache) => cache.append(k, v, &context.starts),
             None => (k, v),
