@@ -1,6 +1,7 @@
 //! Parameters by their Hugging Face key: out, in, gradients, freezing.
 
 mod assign;
+mod frozen;
 mod key;
 mod read;
 

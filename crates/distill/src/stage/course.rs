@@ -43,8 +43,9 @@ fn untrained<B: SsmBackend>(
     student: HybridModel<B>,
     device: &B::Device,
 ) -> (HybridModel<Autodiff<B>>, Trainer<B>) {
-    let model =
-        HybridModel::<Autodiff<B>>::from_inner(student).freeze(|key| stage.trainable.includes(key));
+    let model = HybridModel::<Autodiff<B>>::from_inner(student)
+        .freeze(|key| stage.trainable.includes(key))
+        .with_frozen_projections_cast();
     let config = TrainerConfig {
         schedule: Schedule::cosine(stage.lr_peak, stage.warmup_steps, stage.steps),
         betas: stage.betas,
@@ -271,7 +272,7 @@ impl<'a, B: SsmBackend> Course<'a, B> {
         }
         let model = self.model.expect("put back after every step");
         StageOutcome::Finished {
-            model: model.valid(),
+            model: model.valid().with_weights_of(&self.start),
             summary: self.summary,
         }
     }

@@ -23,7 +23,7 @@ pub(super) struct Conversations<'a, B: SsmBackend> {
     lengths: Vec<usize>,
     /// The examples that share each row
     rows: Vec<Vec<usize>>,
-    teacher: &'a HybridModel<B>,
+    teacher: HybridModel<B>,
     /// What the teacher said before, in place of asking it again
     cache: Option<Cache<'a>>,
     loss: LossPlan,
@@ -58,7 +58,7 @@ impl<'a, B: SsmBackend> Conversations<'a, B> {
                 Packing::Exact | Packing::Published => pack(&lengths, data.seq_len, stage.seed),
             },
             lengths,
-            teacher: context.teacher,
+            teacher: context.teacher.clone().with_frozen_projections_cast(),
             cache: match (cache, stage.loss.divergence) {
                 (Some(teacher), Divergence::TopK { k }) if stage.loss.kl_weight > 0.0 => {
                     let k = k.min(teacher.k());
@@ -148,7 +148,7 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
                 let teacher = TeacherRows::TopK(CachedTopK::new(&records, k, device));
                 loss_beside(student, Some(&teacher), rows, &targets, loss, device)
             }
-            _ => distillation_loss(student, Some(self.teacher), rows, loss, over, device),
+            _ => distillation_loss(student, Some(&self.teacher), rows, loss, over, device),
         };
         MicroStep {
             loss: parts.loss,

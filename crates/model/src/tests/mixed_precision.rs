@@ -70,3 +70,43 @@ fn bf16_rounds_logits_and_gradients_and_leaves_weights_in_f32() {
         }
     }
 }
+
+#[test]
+fn casting_frozen_projections_once_changes_no_bit_and_is_undone() {
+    for (name, model) in models() {
+        let model = model.computing_in(Some(FloatDType::BF16));
+        // Attention's projections train, those of the MLPs do not.
+        let frozen = HybridModel::<Train>::from_inner(model.clone());
+        let frozen = frozen.freeze(|key| key.contains("_proj") && !key.contains(".mlp."));
+        let cast = frozen.clone().with_frozen_projections_cast();
+        let tokens: Tensor<Train, 2, Int> = some_tokens(2, 24, 97);
+        let run = |model: &HybridModel<Train>| {
+            let logits = model.forward(tokens.clone());
+            let loss = logits.clone().powi_scalar(2).mean();
+            let gradients = model.named_gradients(&loss.backward());
+            (logits.into_data(), gradients)
+        };
+        let (expected, found) = (run(&frozen), run(&cast));
+        assert_eq!(found.0, expected.0, "{name}");
+        assert!(!found.1.is_empty(), "{name}");
+        assert_eq!(found.1, expected.1, "{name}");
+
+        let teacher = model.clone().with_frozen_projections_cast();
+        let tokens = tokens.inner();
+        let logits = |model: &HybridModel<_>| model.forward(tokens.clone()).into_data();
+        assert_eq!(logits(&teacher), logits(&model), "{name}");
+
+        let names = |model: &HybridModel<_>| model.named_tensors();
+        assert_ne!(names(&cast.valid()), names(&model), "{name}");
+        assert_eq!(
+            names(&cast.valid().with_weights_of(&model)),
+            names(&model),
+            "{name}"
+        );
+        assert_eq!(
+            names(&teacher.with_weights_of(&model)),
+            names(&model),
+            "{name}"
+        );
+    }
+}

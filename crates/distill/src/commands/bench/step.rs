@@ -149,7 +149,9 @@ fn student(
     let ssm = SsmConfig::published(args.mixer.into(), &teacher.config().llama);
     let student = teacher.convert(&ssm, &layers, InitFrom::Attention, 0)?;
     let student = student.checkpointed(args.activation_checkpointing);
-    Ok(HybridModel::from_inner(student).freeze(|key| Trainable::Mixers.includes(key)))
+    Ok(HybridModel::from_inner(student)
+        .freeze(|key| Trainable::Mixers.includes(key))
+        .with_frozen_projections_cast())
 }
 
 /// Tokens without meaning, the same on every run, all of them targets.
@@ -190,7 +192,7 @@ pub(super) fn run(args: &StepArgs, device: &Device) -> anyhow::Result<Outcome> {
     let bench = Bench {
         student: student(&teacher, args)?,
         batch: batch(args, teacher.config().llama.vocab_size),
-        teacher,
+        teacher: teacher.with_frozen_projections_cast(),
         device,
     };
     let [teacher, loss, backward, step] = bench.times();
