@@ -29,7 +29,7 @@ pub fn run(args: DoctorArgs, device: &Device) -> anyhow::Result<Outcome> {
     let (mut count, mut failures) = (0, 0);
     let mut written = Ok(());
     writeln!(out, "\n{:<15} {:<58} {:>9}", "op", "case", "error")?;
-    check_cases::<InnerBackend>(&mut |check| {
+    check_cases::<InnerBackend>(device, &mut |check| {
         count += 1;
         failures += usize::from(!check.has_passed());
         if written.is_ok() {

@@ -139,6 +139,11 @@ pub(crate) fn cases() -> Vec<Case<CausalConv1dProblem, 4>> {
     add(problem(2, 9, 17, 2));
     add(problem(2, 65, 17, 3));
     add(problem(1, 11, 6, 5));
+    add(problem(8, 2048, 3, 4));
+    // Far out on both sides of the activation.
+    let mut far = Case::seeded(problem(2, 65, 8, 4), 2);
+    far.operands[0].iter_mut().for_each(|x| *x *= 100.0);
+    cases.push(far);
     cases
 }
 

@@ -79,6 +79,12 @@ pub(crate) fn cases() -> Vec<Case<GatedRmsNormProblem, 3>> {
     add(2, 5, 66, 33, 1e-3);
     add(2, 33, 64, 64, 1e-5);
     add(1, 130, 512, 256, 1e-5);
+    add(8, 2048, 6, 3, 1e-5);
+    // Gates far out on both sides, and groups of nothing but zeros.
+    let mut far = cases[cases.len() - 2].clone();
+    far.operands[1].iter_mut().for_each(|z| *z *= 50.0);
+    far.operands[0][..256].fill(0.0);
+    cases.push(far);
     cases
 }
 

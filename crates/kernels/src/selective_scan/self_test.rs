@@ -3,7 +3,7 @@
 use super::SelectiveScanProblem;
 use crate::backend::{SsmBackend, StateSpaceOutput};
 use crate::self_test::golden::{GoldenCase, GoldenError, Tensors};
-use crate::self_test::state_space::{Case, Operation};
+use crate::self_test::state_space::{Case, Operation, extreme};
 use crate::self_test::tape::Var;
 use burn::tensor::ops::FloatTensor;
 
@@ -171,6 +171,7 @@ pub(crate) fn cases() -> Vec<Case<SelectiveScanProblem>> {
     // A group in parts, and states too many to be saved.
     add(problem(2, 63, 40, 16, 1));
     add(problem(1, 130, 24, 40, 1));
+    cases.push(extreme(Case::seeded(problem(2, 65, 24, 8, 2), 4)));
     let documents = |problem, starts: &[usize]| Case::seeded(problem, 3).with_documents(starts);
     cases.push(documents(problem(2, 65, 24, 8, 2), &[0, 5, 6, 32, 64]));
     cases.push(documents(plain(problem(2, 65, 24, 8, 2)), &[5, 6, 63]));

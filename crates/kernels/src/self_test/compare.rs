@@ -6,6 +6,9 @@ pub const F32_TOLERANCE: f64 = 2e-5;
 /// Largest error allowed in f32 gradients, relative to the RMS of the expected tensor.
 pub const F32_GRADIENT_TOLERANCE: f64 = 1e-4;
 
+/// Largest error allowed in bf16 outputs that are computed in f32: half a unit in the last place, and what f32 adds.
+pub(crate) const BF16_TOLERANCE: f64 = 1.0 / 256.0 + F32_TOLERANCE;
+
 /// One tensor that an operation returned, compared.
 #[derive(Clone, Debug)]
 pub struct TensorCheck {

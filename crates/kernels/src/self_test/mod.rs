@@ -6,6 +6,7 @@
 pub(crate) mod compare;
 pub(crate) mod golden;
 pub(crate) mod host;
+pub(crate) mod mixer;
 mod run;
 pub(crate) mod single_output;
 pub(crate) mod state_space;

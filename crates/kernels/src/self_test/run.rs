@@ -2,81 +2,149 @@
 
 use super::compare::{CaseCheck, compare};
 use super::golden::{GoldenCase, GoldenError, Tensors};
-use super::{single_output, state_space};
+use super::host::{self, Layout};
+use super::{mixer, single_output, state_space};
 use crate::backend::SsmBackend;
 use crate::{
     causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, rms_norm, rotary,
-    selective_scan, ssd, swiglu,
+    selective_scan, ssd, swiglu, verify,
 };
+use burn::tensor::Device;
 
-/// Runs the cases of all operations on the default device of `B` and hands each to `report` when it
-/// is done.
-pub fn check_cases<B: SsmBackend>(report: &mut dyn FnMut(CaseCheck)) {
-    for case in selective_scan::self_test::cases() {
-        report(with_state::<B, _>("selective_scan", &case));
-    }
-    for case in ssd::self_test::cases() {
-        report(with_state::<B, _>("ssd", &case));
-    }
-    for case in causal_conv1d::self_test::cases() {
-        report(with_one_output::<B, _, 4>("causal_conv1d", &case));
-    }
-    for case in gated_rms_norm::self_test::cases() {
-        report(with_one_output::<B, _, 3>("gated_rms_norm", &case));
-    }
-    for case in masked_softmax::self_test::cases() {
-        report(with_one_output::<B, _, 1>("masked_softmax", &case));
-    }
-    for case in rms_norm::self_test::cases() {
-        report(with_one_output::<B, _, 2>("rms_norm", &case));
-    }
-    for case in swiglu::self_test::cases() {
-        report(with_one_output::<B, _, 2>("swiglu", &case));
-    }
-    for case in rotary::self_test::cases() {
-        report(with_one_output::<B, _, 1>("rotary", &case));
-    }
-    for case in decode_step::self_test::cases() {
+/// Layouts in which some cases run once more.
+const LAYOUTS: [Layout; 2] = [Layout::Turned, Layout::Across];
+
+/// Runs the cases of all operations on `device` and hands each to `report` when it is done.
+///
+/// Memory is full of NaN before each. Every seventh case runs once more on inputs that are not contiguous.
+pub fn check_cases<B: SsmBackend>(device: &Device<B>, report: &mut dyn FnMut(CaseCheck)) {
+    host::on_device::<B>(device, || check_some::<B>(1, report));
+}
+
+/// Runs one of `every` so many cases of each operation.
+fn check_some<B: SsmBackend>(every: usize, report: &mut dyn FnMut(CaseCheck)) {
+    check_all(
+        every,
+        selective_scan::self_test::cases(),
+        with_state::<B, _>("selective_scan"),
+        report,
+    );
+    check_all(
+        every,
+        ssd::self_test::cases(),
+        with_state::<B, _>("ssd"),
+        report,
+    );
+    check_all(
+        every,
+        causal_conv1d::self_test::cases(),
+        with_one_output::<B, _, 4>("causal_conv1d"),
+        report,
+    );
+    check_all(
+        every,
+        gated_rms_norm::self_test::cases(),
+        with_one_output::<B, _, 3>("gated_rms_norm"),
+        report,
+    );
+    check_all(
+        every,
+        masked_softmax::self_test::cases(),
+        with_one_output::<B, _, 1>("masked_softmax"),
+        report,
+    );
+    check_all(
+        every,
+        rms_norm::self_test::cases(),
+        with_one_output::<B, _, 2>("rms_norm"),
+        report,
+    );
+    check_all(
+        every,
+        swiglu::self_test::cases(),
+        with_one_output::<B, _, 2>("swiglu"),
+        report,
+    );
+    check_all(
+        every,
+        rotary::self_test::cases(),
+        with_one_output::<B, _, 1>("rotary"),
+        report,
+    );
+    let single = |case: &decode_step::self_test::Case| CaseCheck {
+        op: "decode_step",
+        case: case.label(),
+        tensors: case.check::<B>(false),
+    };
+    check_all(every, decode_step::self_test::cases(), single, report);
+    let several = |case: &verify::self_test::Case| CaseCheck {
+        op: "verify",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    let supported = verify::self_test::is_supported::<B>;
+    let cases = verify::self_test::cases().into_iter();
+    check_all(every, cases.filter(supported).collect(), several, report);
+    let loss = |case: &cross_entropy_kl::self_test::Case| CaseCheck {
+        op: "cross_entropy_kl",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    check_all(every, cross_entropy_kl::self_test::cases(), loss, report);
+    for case in mixer::cases() {
         report(CaseCheck {
-            op: "decode_step",
-            case: case.label(),
-            tensors: case.check::<B>(false),
+            op: "mixer",
+            case: format!("train, prefill, step, verify: {}", case.label()),
+            tensors: mixer::check::<B>(&case),
         });
     }
-    for case in cross_entropy_kl::self_test::cases() {
-        report(CaseCheck {
-            op: "cross_entropy_kl",
-            case: case.label(),
-            tensors: case.check::<B>(),
-        });
+}
+
+/// Runs one of `every` so many cases, and some in other layouts.
+fn check_all<C>(
+    every: usize,
+    cases: Vec<C>,
+    check: impl Fn(&C) -> CaseCheck,
+    report: &mut dyn FnMut(CaseCheck),
+) {
+    for (index, case) in cases.iter().step_by(every).enumerate() {
+        report(check(case));
+        if index % 7 == 6 {
+            let layout = LAYOUTS[index / 7 % LAYOUTS.len()];
+            let mut again = host::laid_out(layout, || check(case));
+            again.case.push_str(layout.label());
+            report(again);
+        }
     }
 }
 
 fn with_state<B: SsmBackend, P: state_space::Operation>(
     op: &'static str,
-    case: &state_space::Case<P>,
-) -> CaseCheck {
-    let documents = if case.reset.is_some() { " reset" } else { "" };
-    CaseCheck {
-        op,
-        case: format!("{}{documents}", case.problem.label()),
-        tensors: compare(&case.run_public::<B>().named(), &case.expected()),
+) -> impl Fn(&state_space::Case<P>) -> CaseCheck {
+    move |case| {
+        let documents = if case.reset.is_some() { " reset" } else { "" };
+        CaseCheck {
+            op,
+            case: format!("{}{documents}", case.problem.label()),
+            tensors: compare(&case.run_public::<B>().named(), &case.expected()),
+        }
     }
 }
 
 fn with_one_output<B: SsmBackend, P: single_output::Operation<N>, const N: usize>(
     op: &'static str,
-    case: &single_output::Case<P, N>,
-) -> CaseCheck {
-    let documents = if case.reset.is_some() {
-        " documents"
-    } else {
-        ""
-    };
-    CaseCheck {
-        op,
-        case: format!("{}{documents}", case.problem.label()),
-        tensors: compare(&case.named(case.run_public::<B>()), &case.expected()),
+) -> impl Fn(&single_output::Case<P, N>) -> CaseCheck {
+    move |case| {
+        let documents = if case.reset.is_some() {
+            " documents"
+        } else {
+            ""
+        };
+        CaseCheck {
+            op,
+            case: format!("{}{documents}", case.problem.label()),
+            tensors: compare(&case.named(case.run_public::<B>()), &case.expected()),
+        }
     }
 }
 
@@ -194,6 +262,15 @@ mod tests {
             let names = ["y", "window", "state"].map(str::to_owned);
             let expected = names.into_iter().zip(case.naive(&case.inputs(7)));
             assert_tells(&case.label(), &expected.collect::<Vec<_>>());
+        }
+        for case in verify::self_test::cases() {
+            let expected = case.naive(&verify::self_test::ROUNDS);
+            let named = [
+                ("y", expected.y),
+                ("window", expected.windows),
+                ("state", expected.states),
+            ];
+            assert_tells(&case.label(), &named.map(|(name, v)| (name.to_owned(), v)));
         }
         for case in cross_entropy_kl::self_test::cases() {
             assert_tells(&case.label(), &case.naive(&case.inputs(7)));

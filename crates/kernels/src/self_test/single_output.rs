@@ -1,6 +1,6 @@
 //! One harness for the operations with one output.
 
-use super::host::{download, upload};
+use super::host::{download, free_nan, upload};
 use super::tape::{self, Var};
 use crate::backend::SsmBackend;
 use crate::primitive::wrap;
@@ -114,6 +114,8 @@ impl<P: Operation<N>, const N: usize> Case<P, N> {
 
     /// What users of `B` get, forward and backward.
     pub(crate) fn run_public<B: SsmBackend>(&self) -> Outcome<N> {
+        let lengths = self.operands.iter().map(Vec::len);
+        free_nan::<B>(lengths.filter(|&length| length > 0));
         self.run_taped::<B>(|problem, operands, reset| {
             problem.public_forward::<Autodiff<B>>(operands, reset)
         })

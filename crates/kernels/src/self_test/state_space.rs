@@ -2,7 +2,7 @@
 //!
 //! Operands are in the order of the operations: input, dt, a, b, c, d, z, dt_bias, initial_state.
 
-use super::host::{download, upload};
+use super::host::{download, free_nan, upload};
 use super::tape::{self, Var};
 use crate::backend::{SsmBackend, StateSpaceOutput};
 use crate::primitive::wrap;
@@ -169,6 +169,8 @@ impl<P: Operation> Case<P> {
 
     /// What users of `B` get, forward and backward.
     pub(crate) fn run_public<B: SsmBackend>(&self) -> Outcome {
+        let lengths = self.operands.iter().map(Vec::len);
+        free_nan::<B>(lengths.filter(|&length| length > 0));
         self.run_taped::<B>(|problem, operands, reset| {
             problem.public_forward::<Autodiff<B>>(operands, reset)
         })
@@ -193,6 +195,17 @@ impl<P: Operation> Case<P> {
             .chain(gradients);
         named_results(named.collect())
     }
+}
+
+/// The case with step sizes near 0 and far above 1, and every third decay rate so large that nothing is left of a state.
+pub(crate) fn extreme<P: Operation>(mut case: Case<P>) -> Case<P> {
+    for (index, dt) in case.operands[1].iter_mut().enumerate() {
+        *dt += if index % 2 == 0 { 60.0 } else { -60.0 };
+    }
+    for a in case.operands[2].iter_mut().step_by(3) {
+        *a *= 1e4;
+    }
+    case
 }
 
 /// Names for output, last state and the gradients of the operands that are there.

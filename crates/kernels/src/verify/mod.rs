@@ -35,6 +35,7 @@ mod kernel;
 pub(crate) mod launch;
 mod problem;
 pub mod reference;
+pub(crate) mod self_test;
 mod state;
 #[cfg(all(test, feature = "flex"))]
 mod tests;

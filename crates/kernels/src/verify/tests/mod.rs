@@ -1,13 +1,15 @@
 mod golden;
-mod whole;
 
 use super::problem::VerifyProblem;
+use super::self_test::{self, ROUNDS};
 use super::{Kept, VerifyState, reference, verify};
 use crate::backend::SsmBackend;
 use crate::decode_step::self_test::{Case, Inputs, MAMBA1, MAMBA2, cases, host, tensor};
 use crate::decode_step::{DecodeState, DecodeStep, decode_step};
 use crate::error::KernelError;
 use crate::primitive::{unwrap, wrap};
+use crate::self_test::{CaseCheck, TensorCheck, mixer};
+use crate::testing::state_space::widen;
 use crate::testing::subject::Subject;
 use crate::testing::{F32_TOLERANCE, Seeded, assert_close};
 use burn::tensor::{DType, Tensor};
@@ -74,82 +76,84 @@ fn by_reference<B: SsmBackend>(
     (wrap(y), state)
 }
 
-/// Runs rounds of the given numbers of tokens, with random numbers kept of each, and compares
-/// every output and state with single steps.
-fn check<B: SsmBackend>(case: &Case, rounds: &[usize], by_the_reference: bool, tolerance: f64) {
-    let inputs = case.inputs(7);
-    let mut seeded = Seeded::new(rounds.len() as u64);
-    let (step, single) = (case.step::<B>(&inputs), case.step::<Flex>(&inputs));
-    let mut state = VerifyState::new(&step, case.state::<B>(&inputs));
-    let mut sequences = sequences(case, &inputs);
-    let mut cached = 0;
-    for (round, &tokens) in rounds.iter().enumerate() {
-        let label = |what| format!("round {round} of {tokens} tokens, {case:?}: {what}");
-        let length = tokens * case.row_width();
-        let rows = seeded.uniforms(case.batch * length, -1.5, 1.5);
-        let draw = |_| seeded.uniform(0.0, cached as f32 + 1.0) as usize;
-        let counts: Vec<usize> = (0..case.batch).map(draw).map(|k| k.min(cached)).collect();
-        let kept = Kept::new(counts.clone(), &Default::default());
-        let dims = [case.batch, tokens, case.row_width()];
-        let y;
-        (y, state) = match by_the_reference {
-            true => by_reference(&step, tensor(&rows, dims), state, &kept),
-            false => verify(&step, tensor(&rows, dims), state, &kept).unwrap(),
-        };
-        cached = tokens;
+fn assert_passed(op: &'static str, case: String, tensors: Vec<TensorCheck>) {
+    CaseCheck { op, case, tensors }.assert_passed("");
+}
 
-        let (mut outputs, mut before, mut after) = (Vec::new(), Vec::new(), Vec::new());
-        let mut windows = Vec::new();
-        for (index, sequence) in sequences.iter_mut().enumerate() {
-            let rows = &rows[index * length..(index + 1) * length];
-            outputs.extend(sequence.advance(&single, counts[index], rows));
-            before.extend(host(sequence.memories[0].ssm_state.clone()));
-            after.extend(host(sequence.memories[tokens].ssm_state.clone()));
-            windows.extend(host(sequence.memories[tokens].conv_window.clone()));
+#[test]
+fn the_reference_follows_the_equations_whatever_is_kept() {
+    for case in self_test::cases() {
+        let got = case.run::<Flex>(&ROUNDS, by_reference);
+        let tensors = case.compared(got, case.naive(&ROUNDS));
+        assert_passed("verify", case.label(), tensors);
+    }
+}
+
+#[test]
+fn the_implementation_under_test_follows_the_equations_whatever_is_kept() {
+    for case in self_test::cases() {
+        if self_test::is_supported::<Subject>(&case) {
+            assert_passed("verify", case.label(), case.check::<Subject>());
         }
-        assert!(outputs.iter().all(|&value| value != 0.0));
-        let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect::<Vec<f64>>();
-        assert_close(&label("y"), &host(y), &wide(outputs), tolerance);
-        let states = host(state.states.clone());
-        let (found_before, found_after) = states.split_at(before.len());
-        assert_close(&label("before"), found_before, &wide(before), tolerance);
-        assert_close(&label("after"), found_after, &wide(after), tolerance);
-        let found = state.clone().into_decode_state(&step).conv_window;
-        assert_close(&label("window"), &host(found), &wide(windows), 0.0);
     }
 }
 
-/// Enough rounds to swap the caches more than once, growing, shrinking and equal.
-const ROUNDS: [usize; 7] = [5, 5, 1, 3, 9, 2, 5];
-
-#[test]
-fn the_reference_equals_single_steps_whatever_is_kept() {
-    for case in cases() {
-        check::<Flex>(&case, &ROUNDS, true, F32_TOLERANCE);
+/// Outputs of the same calls, each sequence in single steps on the CPU.
+fn in_single_steps(case: &self_test::Case, rounds: &[usize]) -> Vec<f32> {
+    let inputs = case.inputs();
+    let step = case.mixer.step::<Flex>(&inputs);
+    let mut sequences = sequences(&case.mixer, &inputs);
+    let mut outputs = Vec::new();
+    for (rows, kept) in case.calls(rounds) {
+        let rows = rows.chunks_exact(rows.len() / case.mixer.batch);
+        for ((sequence, rows), kept) in sequences.iter_mut().zip(rows).zip(kept) {
+            outputs.extend(sequence.advance(&step, kept, rows));
+        }
     }
+    outputs
+}
+
+fn run<B: SsmBackend>(case: &self_test::Case, rounds: &[usize]) -> Vec<f32> {
+    let results = case.run::<B>(rounds, |step, rows, state, kept| {
+        verify(step, rows, state, kept).unwrap()
+    });
+    results.y
 }
 
 #[test]
-fn the_implementation_under_test_equals_single_steps_whatever_is_kept() {
-    for case in cases() {
-        check::<Subject>(&case, &ROUNDS, false, F32_TOLERANCE);
-    }
-}
-
-#[test]
-fn on_the_cpu_they_are_equal_bit_for_bit() {
-    for case in cases() {
-        check::<Flex>(&case, &ROUNDS, false, 0.0);
+fn on_the_cpu_it_equals_single_steps_bit_for_bit() {
+    for case in self_test::cases() {
+        if case.dtype == DType::F32 {
+            let (got, expected) = (run::<Flex>(&case, &ROUNDS), in_single_steps(&case, &ROUNDS));
+            assert_eq!(got, expected, "{}", case.label());
+        }
     }
 }
 
 #[test]
 fn every_draft_length_is_verified() {
-    for mut case in [MAMBA1, MAMBA2] {
-        case.batch = 7;
+    // A norm over a small group multiplies rounding; the cases above have it.
+    let without_norm = |case: &Case| !case.has_norm && case.shape.headdim > 1;
+    let mamba2 = cases().into_iter().find(without_norm);
+    for mixer in [MAMBA1, mamba2.expect("a case without a norm")] {
+        let case = self_test::Case::new(mixer, DType::F32);
         for draft in 1..=LONGEST_DRAFT {
-            check::<Subject>(&case, &[draft + 1; 4], false, F32_TOLERANCE);
+            let rounds = [draft + 1; 4];
+            let expected = widen(&in_single_steps(&case, &rounds));
+            let got = run::<Subject>(&case, &rounds);
+            assert_close(&case.label(), &got, &expected, F32_TOLERANCE);
         }
+    }
+}
+
+#[test]
+fn training_prefill_steps_and_drafts_agree() {
+    let cases = mixer::cases();
+    let is_mamba1 = |case: &Case| case.step::<Flex>(&case.inputs(7)).sizes().a_is_per_state;
+    let kinds = [true, false].map(|kind| cases.iter().any(|case| is_mamba1(case) == kind));
+    assert_eq!(kinds, [true; 2], "both mixers have a case");
+    for case in cases {
+        assert_passed("mixer", case.label(), mixer::check::<Subject>(&case));
     }
 }
 

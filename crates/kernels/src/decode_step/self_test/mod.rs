@@ -1,4 +1,8 @@
-//! One decode step in f64, and its cases.
+//! The decode step's cases.
+
+mod definition;
+
+pub(crate) use definition::{Definition, Memory};
 
 use crate::backend::SsmBackend;
 use crate::decode_step::{
@@ -7,6 +11,7 @@ use crate::decode_step::{
 use crate::primitive::{unwrap, wrap};
 use crate::seeded::Seeded;
 use crate::self_test::TensorCheck;
+use crate::self_test::host::{free_nan, upload};
 use burn::tensor::{Tensor, backend::Backend};
 
 /// Tokens of each case.
@@ -18,11 +23,11 @@ pub(crate) struct Case {
     pub(crate) nheads: usize,
     d_conv: usize,
     /// 0 for a dt that is given by head.
-    dt_rank: usize,
+    pub(crate) dt_rank: usize,
     a_is_per_state: bool,
     /// Convolution bias, bias of dt, and d.
     has_optional: bool,
-    has_norm: bool,
+    pub(crate) has_norm: bool,
     pub(crate) shape: DecodeStepShape,
 }
 
@@ -164,7 +169,7 @@ pub(crate) struct Outcome {
 }
 
 impl Case {
-    fn d_inner(&self) -> usize {
+    pub(crate) fn d_inner(&self) -> usize {
         self.nheads * self.shape.headdim
     }
 
@@ -254,6 +259,12 @@ impl Case {
     pub(crate) fn run<B: SsmBackend>(&self, inputs: &Inputs, by_reference: bool) -> Outcome {
         let step = self.step::<B>(inputs);
         let mut state = self.state::<B>(inputs);
+        let lengths = [
+            self.batch * self.d_inner(),
+            inputs.window.len(),
+            inputs.state.len(),
+        ];
+        free_nan::<B>(lengths.into_iter());
         let mut outputs = Vec::new();
         for row in &inputs.rows {
             let rows = tensor::<B, 2>(row, [self.batch, self.row_width()]);
@@ -284,93 +295,20 @@ impl Case {
         }
     }
 
-    /// The equations, one number at a time in f64.
+    /// Outputs of all tokens, and windows and states after the last, by the definition.
     pub(crate) fn naive(&self, inputs: &Inputs) -> [Vec<f64>; 3] {
-        let s = &self.shape;
-        let wide = |values: &[f32]| -> Vec<f64> { values.iter().map(|&v| f64::from(v)).collect() };
-        let [filter, bias, dt_weight, dt_bias, a, d, norm] =
-            inputs.weights.each_ref().map(|w| wide(w));
-        let optional = |values: &[f64], index: usize| values.get(index).copied().unwrap_or(0.0);
-        let silu = |v: f64| v / (1.0 + (-v).exp());
-        let repeat = |values: &[f64], width: usize| -> Vec<f64> {
-            let times = width / values.len();
-            let piece = s.repeat_width;
-            let source = |i: usize| i / (piece * times) * piece + i % piece;
-            let source = |i: usize| if times == 1 { i } else { source(i) };
-            (0..width).map(|i| values[source(i)]).collect()
-        };
-        let (d_inner, channels) = (self.d_inner(), self.conv_channels());
-        let (mut window, mut state) = (wide(&inputs.window), wide(&inputs.state));
+        let definition = Definition::new(self, inputs);
+        let mut memories = definition.memories(inputs);
         let mut outputs = Vec::new();
         for rows in &inputs.rows {
-            for (index, row) in wide(rows).chunks_exact(self.row_width()).enumerate() {
-                let (z, row) = row.split_at(if s.has_z { d_inner } else { 0 });
-                let (x, row) = row.split_at(s.x_width);
-                let (b, row) = row.split_at(s.b_width);
-                let (c, dt) = row.split_at(s.c_width);
-                let (mut x, mut b, mut c) = (x.to_vec(), b.to_vec(), c.to_vec());
-                if s.repeat_before_conv {
-                    x = repeat(&x, d_inner);
-                    b = repeat(&b, s.c_width);
-                }
-                let mut raw = x.clone();
-                if s.conv_covers_bc {
-                    raw.extend(b.iter().chain(&c));
-                }
-                let length = (self.d_conv - 1) * channels;
-                let mut taps = window[index * length..(index + 1) * length].to_vec();
-                taps.extend(raw);
-                let filtered: Vec<f64> = (0..channels)
-                    .map(|channel| {
-                        let tap = |j: usize| {
-                            filter[channel * self.d_conv + j] * taps[j * channels + channel]
-                        };
-                        silu(optional(&bias, channel) + (0..self.d_conv).map(tap).sum::<f64>())
-                    })
-                    .collect();
-                window[index * length..(index + 1) * length].copy_from_slice(&taps[channels..]);
-                let (x_width, b_width) = (x.len(), b.len());
-                x = filtered[..x_width].to_vec();
-                if s.conv_covers_bc {
-                    b = filtered[x_width..x_width + b_width].to_vec();
-                    c = filtered[x_width + b_width..].to_vec();
-                }
-                let (x, b) = (repeat(&x, d_inner), repeat(&b, s.c_width));
-                for head in 0..self.nheads {
-                    let mut step = match self.dt_rank {
-                        0 => dt[head],
-                        rank => (0..rank)
-                            .map(|r| dt[r] * dt_weight[r * self.nheads + head])
-                            .sum(),
-                    };
-                    step = (step + optional(&dt_bias, head)).exp().ln_1p();
-                    let group = head / (self.nheads / (s.c_width / s.d_state));
-                    let mut y = Vec::new();
-                    for channel in head * s.headdim..(head + 1) * s.headdim {
-                        let mut sum = optional(&d, head) * x[channel];
-                        for n in 0..s.d_state {
-                            let rate = match self.a_is_per_state {
-                                true => a[head * s.d_state + n],
-                                false => a[head],
-                            };
-                            let at = (index * d_inner + channel) * s.d_state + n;
-                            state[at] = (step * rate).exp() * state[at]
-                                + step * x[channel] * b[group * s.d_state + n];
-                            sum += state[at] * c[group * s.d_state + n];
-                        }
-                        y.push(if s.has_z { sum * silu(z[channel]) } else { sum });
-                    }
-                    if self.has_norm {
-                        let square = y.iter().map(|y| y * y).sum::<f64>() / y.len() as f64;
-                        for (offset, y) in y.iter_mut().enumerate() {
-                            *y *= norm[head * s.headdim + offset] / (square + s.eps).sqrt();
-                        }
-                    }
-                    outputs.extend(y);
-                }
+            let rows = rows.chunks_exact(self.row_width());
+            for (memory, row) in memories.iter_mut().zip(rows) {
+                outputs.extend(definition.step(memory, row));
             }
         }
-        [outputs, window, state]
+        let windows = memories.iter().flat_map(|memory| memory.window.clone());
+        let states = memories.iter().flat_map(|memory| memory.state.clone());
+        [outputs, windows.collect(), states.collect()]
     }
 
     /// Outputs of all tokens and the memory after the last, by the operation or by its reference.
@@ -410,8 +348,7 @@ impl Case {
 }
 
 pub(crate) fn tensor<B: Backend, const D: usize>(values: &[f32], dims: [usize; D]) -> Tensor<B, D> {
-    let data = burn::tensor::TensorData::new(values.to_vec(), dims);
-    Tensor::from_data(data, &Default::default())
+    wrap(upload::<B>(values, &dims))
 }
 
 pub(crate) fn host<B: Backend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f32> {
