@@ -50,6 +50,22 @@ pub(crate) fn empty<R: CubeRuntime>(
     empty_device_contiguous_dtype(client, device, dims.into(), dtype)
 }
 
+/// A run of elements of a contiguous tensor as a tensor; it starts at a multiple of the device's alignment.
+pub(crate) fn part<R: CubeRuntime>(
+    whole: &CubeTensor<R>,
+    first: usize,
+    dims: impl Into<Shape>,
+) -> CubeTensor<R> {
+    let (dims, size) = (dims.into(), whole.dtype.size());
+    let behind = whole.meta.num_elements() - first - dims.num_elements();
+    let handle = whole.handle.clone();
+    let handle = handle
+        .offset_start((first * size) as u64)
+        .offset_end((behind * size) as u64);
+    let (client, device) = (whole.client.clone(), whole.device.clone());
+    CubeTensor::new_contiguous(client, device, dims, handle, whole.dtype)
+}
+
 /// Elements that one load moves, given the length of a row and at most `limit`.
 pub(crate) fn vector_size<R: CubeRuntime>(
     tensor: &CubeTensor<R>,

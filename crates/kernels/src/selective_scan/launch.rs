@@ -1,16 +1,19 @@
 //! Launches of the CubeCL kernels.
 
-use super::kernel::{scan_backward, sum_parameters};
-use super::prepared::{Prepared, common_dtype, config, elementwise, states_shape};
+use super::kernel::{ScanConfig, scan_backward, sum_parameters};
+use super::prepared::{
+    Direction, Prepared, common_dtype, config, elementwise, holds_all, optional, states_shape,
+};
 use super::{SelectiveScanProblem, layout, reference};
 use crate::backend::{StateSpaceGradients, StateSpaceOutput};
-use crate::cube::tensor::{empty, operand, rows_operand};
+use crate::cube::tensor::{operand, rows_operand};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::kernel::slice;
 use burn_cubecl::ops::reshape;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
 };
+use cubecl::prelude::ComputeClient;
 
 /// Shape of the states that the forward pass saves if asked to, or `None` if it saves none.
 pub(crate) fn saved<R: CubeRuntime>(
@@ -19,9 +22,20 @@ pub(crate) fn saved<R: CubeRuntime>(
     has_reset: bool,
     p: &SelectiveScanProblem,
 ) -> Option<Shape> {
-    let config = config(&R::client(device), has_reset, p)?;
-    let saves = layout::saves(p, &config, common_dtype(dtypes, p, None).size());
+    let client = R::client(device);
+    let config = config(&client, has_reset, p)?;
+    let saves = saves(&client, dtypes, p, &config);
     saves.then(|| states_shape(p, layout::tiles(p, &config)))
+}
+
+/// Whether the forward pass saves states; where one tensor holds all, the backward pass finds them again.
+fn saves<R: CubeRuntime>(
+    client: &ComputeClient<R>,
+    dtypes: [DType; 9],
+    p: &SelectiveScanProblem,
+    config: &ScanConfig,
+) -> bool {
+    !holds_all(client) && layout::saves(p, config, common_dtype(dtypes, p, None).size())
 }
 
 /// Forward of [`selective_scan`](super::selective_scan()).
@@ -41,9 +55,12 @@ where
     let Some(config) = config(&operands[0].client, reset.is_some(), p) else {
         return reference::forward(operands, reset, p);
     };
-    let prepared = Prepared::new(operands, reset, p, config, None);
-    let save = save && layout::saves(p, &config, prepared.dtype.size());
-    let (y, states) = prepared.scan(save);
+    let client = operands[0].client.clone();
+    let dtypes = operands.each_ref().map(|operand| operand.dtype);
+    let save = save && saves(&client, dtypes, p, &config);
+    let direction = Direction::Forward { save };
+    let prepared = Prepared::new(operands, reset, None, None, p, config, direction);
+    let (y, states) = prepared.scan();
     let slots = states.shape()[1];
     let last = match slots {
         1 => states.clone(),
@@ -53,9 +70,14 @@ where
         ),
     };
     let last = reshape(last, Shape::new([p.batch, p.d_inner, p.d_state]));
+    let last = match (holds_all(&client), dtype) {
+        // A copy, lest a state keep all of the memory.
+        (true, DType::F32) => last.copy(),
+        _ => operand(last, dtype),
+    };
     StateSpaceOutput {
         y: operand(y, dtype),
-        last_state: operand(last, dtype),
+        last_state: last,
         saved: save.then_some(states),
     }
 }
@@ -79,8 +101,10 @@ where
     };
     let kept = operands.clone();
     let other = gradients.y.as_ref().map(|gy| gy.dtype);
-    let prepared = Prepared::new(operands, reset, p, config, other);
-    let dtype = prepared.dtype;
+    let last = gradients.last_state;
+    let has_last = last.is_some();
+    let prepared = Prepared::new(operands, reset, last, other, p, config, Direction::Backward);
+    let (dtype, regions) = (prepared.dtype, prepared.regions);
     let gy = match gradients.y {
         Some(gy) => gy,
         None => {
@@ -89,30 +113,22 @@ where
         }
     };
     let gy = rows_operand(gy, dtype, config.vector);
-    let states = saved.unwrap_or_else(|| prepared.scan(true).1);
-    let g_last = gradients.last_state;
-    let g_last = g_last.map(|g_last| operand(g_last, DType::F32));
-    let links = prepared.adjoints(&gy, g_last.as_ref());
-    let chunks = prepared.chunks;
+    let states = saved.unwrap_or_else(|| prepared.scan().1);
+    let states = (!holds_all(prepared.client())).then_some(states);
+    prepared.link_adjoints(&gy);
 
-    let like_u = || empty(&prepared.u, prepared.u.shape(), dtype);
-    let (gu, gdt) = (like_u(), like_u());
-    let gz = match p.has_z {
-        true => like_u(),
-        false => prepared.dummy.clone(),
-    };
-    let parts = (p.d_inner / p.ngroups).div_ceil(config.per_group);
+    let parts = layout::parts(p, &config);
     let partial = if parts == 1 { dtype } else { DType::F32 };
-    let grouped = [p.batch, p.seq, p.ngroups * parts, p.d_state];
-    let gb = empty(&prepared.u, grouped, partial);
-    let gc = empty(&prepared.u, grouped, partial);
-    let g_params = prepared.new_f32([p.batch * chunks.count, p.d_inner, p.d_state + 2]);
-    let g_initial = prepared.new_f32([p.batch, p.d_inner, p.d_state]);
+    let by_row = prepared.u.shape();
+    let by_group = [p.batch, p.seq, p.ngroups * parts, p.d_state];
+    let row = || prepared.own(by_row.clone(), dtype);
+    let [gu, gdt, gz] = [row(), row(), if p.has_z { row() } else { None }];
+    let [gb, gc] = [(); 2].map(|()| prepared.own(by_group, partial));
     // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
     unsafe {
         scan_backward::launch_unchecked::<R>(
             prepared.client(),
-            prepared.count(chunks.count),
+            prepared.count(regions.chunks),
             prepared.dim(),
             config.vector,
             config.state_vector,
@@ -121,21 +137,16 @@ where
             prepared.b.clone().into_tensor_arg(),
             prepared.c.clone().into_tensor_arg(),
             prepared.z.clone().into_tensor_arg(),
-            prepared.params.clone().into_tensor_arg(),
-            states.into_tensor_arg(),
             gy.into_tensor_arg(),
-            links
-                .unwrap_or_else(|| prepared.dummy.clone())
-                .into_tensor_arg(),
-            gu.clone().into_tensor_arg(),
-            gdt.clone().into_tensor_arg(),
-            gz.clone().into_tensor_arg(),
-            gb.clone().into_tensor_arg(),
-            gc.clone().into_tensor_arg(),
-            g_params.clone().into_tensor_arg(),
-            g_initial.clone().into_tensor_arg(),
-            chunks.per_chunk,
-            g_last.is_some(),
+            prepared.memory.clone().into_tensor_arg(),
+            optional(&states),
+            optional(&gu),
+            optional(&gdt),
+            optional(&gz),
+            optional(&gb),
+            optional(&gc),
+            regions.launch(),
+            has_last,
             config,
             [dtype.into(), partial.into()],
         );
@@ -143,20 +154,32 @@ where
     let ga = prepared.new_f32([p.d_inner, p.d_state]);
     let (gd, gbias) = (prepared.new_f32([p.d_inner]), prepared.new_f32([p.d_inner]));
     let (count, dim) = elementwise(prepared.client(), p.d_inner * (p.d_state + 2));
-    // SAFETY: the kernel checks its index against the shape of `g_params`.
+    // SAFETY: the kernel checks its index against the shape of `ga`, and reads the region of the partial gradients.
     unsafe {
         sum_parameters::launch_unchecked::<R>(
             prepared.client(),
             count,
             dim,
-            g_params.into_tensor_arg(),
+            prepared.memory.clone().into_tensor_arg(),
             ga.clone().into_tensor_arg(),
             gd.clone().into_tensor_arg(),
             gbias.clone().into_tensor_arg(),
+            regions.g_params,
+            p.batch * regions.chunks,
         );
     }
-    let gb = prepared.sum_parts(gb, parts);
-    let gc = prepared.sum_parts(gc, parts);
+    let found = |own: Option<CubeTensor<R>>, first: usize, shape: Shape| {
+        own.unwrap_or_else(|| prepared.region(first, shape))
+    };
+    let gu = found(gu, regions.gu, by_row.clone());
+    let gdt = found(gdt, regions.gdt, by_row.clone());
+    let gz = match p.has_z {
+        true => found(gz, regions.gz, by_row),
+        false => gu.clone(),
+    };
+    let gb = prepared.sum_parts(found(gb, regions.gb, by_group.into()), parts);
+    let gc = prepared.sum_parts(found(gc, regions.gc, by_group.into()), parts);
+    let g_initial = prepared.region(regions.g_initial, [p.batch, p.d_inner, p.d_state]);
     let has = [
         true,
         true,

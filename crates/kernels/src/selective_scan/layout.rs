@@ -1,7 +1,7 @@
 //! How a scan is spread over a device.
 
 use super::SelectiveScanProblem;
-use super::kernel::ScanConfig;
+use super::kernel::{Regions, ScanConfig};
 
 /// What matters of a device.
 #[derive(Clone, Copy, Debug)]
@@ -101,8 +101,7 @@ fn per_lane(p: &SelectiveScanProblem) -> usize {
 
 /// Cubes side by side for the channels of one sequence.
 pub(super) fn cubes(p: &SelectiveScanProblem, config: &ScanConfig) -> usize {
-    let parts = (p.d_inner / p.ngroups).div_ceil(config.per_group);
-    p.ngroups.div_ceil(config.groups) * parts
+    p.ngroups.div_ceil(config.groups) * parts(p, config)
 }
 
 /// A sequence cut for the device.
@@ -143,4 +142,71 @@ pub(super) fn chunks(p: &SelectiveScanProblem, config: &ScanConfig, device: Devi
 /// else the backward pass finds them again.
 pub(super) fn saves(p: &SelectiveScanProblem, config: &ScanConfig, element_bytes: usize) -> bool {
     (tiles(p, config) - 1) * p.d_state * size_of::<f32>() <= 2 * p.seq * element_bytes
+}
+
+/// What a call keeps in the memory that its kernels share.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Contents {
+    pub has_reset: bool,
+    /// Whether the last state has a gradient.
+    pub has_last: bool,
+    /// Whether the gradients of the parameters and of the first state come out.
+    pub is_backward: bool,
+    /// States of a sequence that are kept.
+    pub slots: usize,
+    /// Whether states and row gradients have no tensors of their own.
+    pub holds_all: bool,
+    /// Regions start at multiples of so many elements.
+    pub alignment: usize,
+}
+
+/// Parts of a group, each in a cube of its own.
+pub(super) fn parts(p: &SelectiveScanProblem, config: &ScanConfig) -> usize {
+    (p.d_inner / p.ngroups).div_ceil(config.per_group)
+}
+
+/// Where everything is, and the length of the memory.
+pub(super) fn regions(
+    p: &SelectiveScanProblem,
+    config: &ScanConfig,
+    chunks: Chunks,
+    contents: Contents,
+) -> (Regions, usize) {
+    let has = |has: bool, length: usize| if has { length } else { 0 };
+    let state = p.batch * p.d_inner * p.d_state;
+    let row = p.d_inner * (p.d_state + 2);
+    // What is packed lies without gaps.
+    let resets = row;
+    let initial = resets + has(contents.has_reset, p.batch * p.seq);
+    let last = initial + has(p.has_initial_state, state);
+    let mut end = last + has(contents.has_last, state);
+    let mut region = |has: bool, length: usize| {
+        let first = end.next_multiple_of(contents.alignment);
+        if has {
+            end = first + length;
+        }
+        first
+    };
+    let rows = p.batch * p.seq * p.d_inner;
+    let grouped = p.batch * p.seq * p.ngroups * parts(p, config) * p.d_state;
+    let (is_backward, holds_all) = (contents.is_backward, contents.holds_all);
+    let holds_rows = is_backward && holds_all;
+    let regions = Regions {
+        resets,
+        initial,
+        last,
+        links: region(chunks.count > 1, 2 * chunks.count * state),
+        states: region(holds_all, contents.slots * state),
+        g_params: region(is_backward, p.batch * chunks.count * row),
+        g_initial: region(is_backward, state),
+        gu: region(holds_rows, rows),
+        gdt: region(holds_rows, rows),
+        gz: region(holds_rows && p.has_z, rows),
+        gb: region(holds_rows, grouped),
+        gc: region(holds_rows, grouped),
+        slots: contents.slots,
+        chunks: chunks.count,
+        tiles_per_chunk: chunks.per_chunk,
+    };
+    (regions, end)
 }

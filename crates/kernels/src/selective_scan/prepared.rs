@@ -1,21 +1,34 @@
 //! Operands on the device and the launches that both directions share.
 
 use super::SelectiveScanProblem;
-use super::kernel::{ScanConfig, chunk_adjoints, chunk_states, pack, scan_forward, sum_parts};
-use super::layout::{self, Chunks, Device};
-use crate::cube::tensor::{empty, operand, rows_operand};
+use super::kernel::{
+    Regions, ScanConfig, chunk_adjoints, chunk_states, pack, scan_forward, sum_parts,
+};
+use super::layout::{self, Contents, Device};
+use crate::cube::tensor::{empty, operand, part, rows_operand};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 
-/// Bindings of the backward pass.
-const BINDINGS: u32 = 16;
+/// Bindings of the backward pass where states and gradients have tensors of their own. A device with fewer computes in
+/// f32, finds the states again in the backward pass and keeps all of that in one tensor: seven bindings at most, what
+/// WebGPU leaves beside the one of cubecl's own.
+const BINDINGS: u32 = 13;
 
 /// Units that one multiprocessor holds at once, about: more chunks than that cost little.
 const UNITS_PER_PROCESSOR: usize = 1024;
 /// Multiprocessors of a device that does not say.
 const PROCESSORS: usize = 32;
+
+/// What a call does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// The scan; with `save` the states after all tiles are kept.
+    Forward { save: bool },
+    /// Its gradients.
+    Backward,
+}
 
 /// Operands as the kernels want them.
 pub(super) struct Prepared<R: CubeRuntime> {
@@ -24,13 +37,12 @@ pub(super) struct Prepared<R: CubeRuntime> {
     pub(super) b: CubeTensor<R>,
     pub(super) c: CubeTensor<R>,
     pub(super) z: CubeTensor<R>,
-    pub(super) params: CubeTensor<R>,
-    /// Bound where an operand is absent.
-    pub(super) dummy: CubeTensor<R>,
-    /// Element type of all but `params`.
+    /// Small operands, and what kernels leave for each other.
+    pub(super) memory: CubeTensor<R>,
+    pub(super) regions: Regions,
+    /// Element type of all but `memory`.
     pub(super) dtype: DType,
     config: ScanConfig,
-    pub(super) chunks: Chunks,
     problem: SelectiveScanProblem,
 }
 
@@ -48,16 +60,19 @@ fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
     }
 }
 
+/// Whether states and row gradients have to lie in the shared memory tensor.
+pub(super) fn holds_all<R: CubeRuntime>(client: &ComputeClient<R>) -> bool {
+    client.properties().hardware.max_bindings < BINDINGS
+}
+
 /// What to compile, or `None` if the device cannot run it: too little shared memory (a `d_state` of
-/// many hundreds) or too few bindings.
+/// many hundreds).
 pub(super) fn config<R: CubeRuntime>(
     client: &ComputeClient<R>,
     has_reset: bool,
     p: &SelectiveScanProblem,
 ) -> Option<ScanConfig> {
-    let enough = client.properties().hardware.max_bindings >= BINDINGS;
-    let config = layout::config(p, has_reset, device(client))?;
-    enough.then_some(config)
+    layout::config(p, has_reset, device(client))
 }
 
 /// Element type that the kernels run in, given those of the operands and of a tensor that joins them later. Of
@@ -94,78 +109,106 @@ pub(super) fn elementwise<R: CubeRuntime>(
 }
 
 impl<R: CubeRuntime> Prepared<R> {
-    /// Lays the operands out; `other` is the element type of a tensor that joins them later.
+    /// Lays the operands out. Backward, `last` is the gradient of the last state, and `other` the element type of a tensor
+    /// that joins the operands later.
     pub(super) fn new(
         operands: [CubeTensor<R>; 9],
         reset: Option<CubeTensor<R>>,
+        last: Option<CubeTensor<R>>,
+        other: Option<DType>,
         p: &SelectiveScanProblem,
         config: ScanConfig,
-        other: Option<DType>,
+        direction: Direction,
     ) -> Self {
-        let dtype = common_dtype(operands.each_ref().map(|operand| operand.dtype), p, other);
+        let holds_all = holds_all(&operands[0].client);
+        let dtype = match holds_all {
+            true => DType::F32,
+            false => common_dtype(operands.each_ref().map(|operand| operand.dtype), p, other),
+        };
         let [u, dt, a, b, c, d, z, dt_bias, initial_state] = operands;
-        let dummy = empty(&u, [16], DType::F32);
-        let optional = |has: bool, tensor: CubeTensor<R>, dtype: DType| match has {
-            true => operand(tensor, dtype),
-            false => dummy.clone(),
-        };
+        let client = u.client.clone();
 
-        let resets = if reset.is_some() { p.batch * p.seq } else { 0 };
-        let states = match p.has_initial_state {
-            true => p.batch * p.d_inner * p.d_state,
-            false => 0,
+        let chunks = layout::chunks(p, &config, device(&client));
+        let contents = Contents {
+            has_reset: reset.is_some(),
+            has_last: last.is_some(),
+            is_backward: direction == Direction::Backward,
+            slots: match direction {
+                Direction::Forward { save: false } => 1,
+                _ => chunks.tiles,
+            },
+            holds_all,
+            alignment: client.properties().memory.alignment as usize / size_of::<f32>(),
         };
-        let length = p.d_inner * (p.d_state + 2) + resets + states;
-        let params = empty(&u, [length], DType::F32);
-        let (count, dim) = elementwise(&u.client, length);
-        let has = [p.has_d, p.has_dt_bias, reset.is_some(), p.has_initial_state];
-        let reset = match reset {
-            Some(reset) => operand(reset, DType::F32),
-            None => dummy.clone(),
+        let (regions, length) = layout::regions(p, &config, chunks, contents);
+        let memory = empty(&u, [length], DType::F32);
+        let packed = regions.last
+            + match last.is_some() {
+                true => p.batch * p.d_inner * p.d_state,
+                false => 0,
+            };
+        let (count, dim) = elementwise(&client, packed);
+        let a = operand(a, DType::F32);
+        // Absent ones are not read.
+        let small = |tensor: Option<CubeTensor<R>>| match tensor {
+            Some(tensor) => operand(tensor, DType::F32).into_tensor_arg(),
+            None => a.clone().into_tensor_arg(),
         };
-        // SAFETY: the kernel writes below the length of `params` only, and reads the shapes above.
+        // SAFETY: the kernel writes below `packed` only, the end of the last region that it fills, and reads the shapes
+        // above.
         unsafe {
             pack::launch_unchecked::<R>(
-                &u.client,
+                &client,
                 count,
                 dim,
-                operand(a, DType::F32).into_tensor_arg(),
-                optional(p.has_d, d, DType::F32).into_tensor_arg(),
-                optional(p.has_dt_bias, dt_bias, DType::F32).into_tensor_arg(),
-                reset.into_tensor_arg(),
-                optional(p.has_initial_state, initial_state, DType::F32).into_tensor_arg(),
-                params.clone().into_array_arg(),
-                has,
+                a.clone().into_tensor_arg(),
+                small(p.has_d.then_some(d)),
+                small(p.has_dt_bias.then_some(dt_bias)),
+                small(reset),
+                small(p.has_initial_state.then_some(initial_state)),
+                small(last),
+                memory.clone().into_tensor_arg(),
+                packed,
+                regions.launch(),
+                [p.has_d, p.has_dt_bias],
             );
         }
         let rows = |tensor| rows_operand(tensor, dtype, config.vector);
         let grouped = |tensor| rows_operand(tensor, dtype, config.state_vector);
-        let z = match p.has_z {
-            true => rows(z),
-            false => dummy.clone(),
-        };
-        let chunks = layout::chunks(p, &config, device(&u.client));
+        let u = rows(u);
         Self {
-            u: rows(u),
             dt: rows(dt),
             b: grouped(b),
             c: grouped(c),
-            z,
-            params,
-            dummy,
+            z: match p.has_z {
+                true => rows(z),
+                false => u.clone(),
+            },
+            u,
+            memory,
+            regions,
             dtype,
             config,
-            chunks,
             problem: *p,
         }
     }
 
     pub(super) fn client(&self) -> &ComputeClient<R> {
-        &self.params.client
+        &self.memory.client
     }
 
     pub(super) fn new_f32(&self, dims: impl Into<Shape>) -> CubeTensor<R> {
-        empty(&self.params, dims, DType::F32)
+        empty(&self.memory, dims, DType::F32)
+    }
+
+    /// A tensor of its own, unless all is held by the shared one.
+    pub(super) fn own(&self, dims: impl Into<Shape>, dtype: DType) -> Option<CubeTensor<R>> {
+        (!holds_all(self.client())).then(|| empty(&self.memory, dims, dtype))
+    }
+
+    /// A region of the shared memory.
+    pub(super) fn region(&self, first: usize, dims: impl Into<Shape>) -> CubeTensor<R> {
+        part(&self.memory, first, dims)
     }
 
     pub(super) fn count(&self, chunks: usize) -> CubeCount {
@@ -178,32 +221,29 @@ impl<R: CubeRuntime> Prepared<R> {
     }
 
     /// The forward scan: output, and states `[batch, slots, d_inner, d_state]`.
-    pub(super) fn scan(&self, save: bool) -> (CubeTensor<R>, CubeTensor<R>) {
-        let (p, chunks) = (&self.problem, self.chunks);
+    pub(super) fn scan(&self) -> (CubeTensor<R>, CubeTensor<R>) {
+        let (p, regions) = (&self.problem, &self.regions);
         let config = ScanConfig {
-            save,
+            save: regions.slots > 1,
             ..self.config
         };
-        let slots = if save { chunks.tiles } else { 1 };
-        let states = self.new_f32(states_shape(p, slots));
+        let shape = states_shape(p, regions.slots);
+        let states = self.own(shape.clone(), DType::F32);
         let y = empty(&self.u, self.u.shape(), self.dtype);
-        let mut links = self.dummy.clone();
-        if chunks.count > 1 {
-            links = self.new_links();
+        if regions.chunks > 1 {
             // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
             unsafe {
                 chunk_states::launch_unchecked::<R>(
                     self.client(),
-                    self.count(chunks.count - 1),
+                    self.count(regions.chunks - 1),
                     self.dim(),
                     config.vector,
                     config.state_vector,
                     self.u.clone().into_tensor_arg(),
                     self.dt.clone().into_tensor_arg(),
                     self.b.clone().into_tensor_arg(),
-                    self.params.clone().into_tensor_arg(),
-                    links.clone().into_tensor_arg(),
-                    chunks.per_chunk,
+                    self.memory.clone().into_tensor_arg(),
+                    regions.launch(),
                     config,
                     self.dtype.into(),
                 );
@@ -213,7 +253,7 @@ impl<R: CubeRuntime> Prepared<R> {
         unsafe {
             scan_forward::launch_unchecked::<R>(
                 self.client(),
-                self.count(chunks.count),
+                self.count(regions.chunks),
                 self.dim(),
                 config.vector,
                 config.state_vector,
@@ -222,41 +262,30 @@ impl<R: CubeRuntime> Prepared<R> {
                 self.b.clone().into_tensor_arg(),
                 self.c.clone().into_tensor_arg(),
                 self.z.clone().into_tensor_arg(),
-                self.params.clone().into_tensor_arg(),
-                links.into_tensor_arg(),
+                self.memory.clone().into_tensor_arg(),
                 y.clone().into_tensor_arg(),
-                states.clone().into_tensor_arg(),
-                chunks.per_chunk,
+                optional(&states),
+                regions.launch(),
                 config,
                 self.dtype.into(),
             );
         }
-        (y, states)
+        (
+            y,
+            states.unwrap_or_else(|| self.region(regions.states, shape)),
+        )
     }
 
-    /// What chunks leave for those that start from them, `[2, batch, chunks, d_inner, d_state]`.
-    fn new_links(&self) -> CubeTensor<R> {
-        let p = &self.problem;
-        self.new_f32([2, p.batch, self.chunks.count, p.d_inner, p.d_state])
-    }
-
-    /// What the chunks of the backward pass start from, given the gradient of the last state; `None` if
-    /// that is zero.
-    pub(super) fn adjoints(
-        &self,
-        gy: &CubeTensor<R>,
-        g_last: Option<&CubeTensor<R>>,
-    ) -> Option<CubeTensor<R>> {
-        let chunks = self.chunks;
-        if chunks.count == 1 {
-            return g_last.cloned();
+    /// Finds what the chunks of the backward pass start from.
+    pub(super) fn link_adjoints(&self, gy: &CubeTensor<R>) {
+        if self.regions.chunks == 1 {
+            return;
         }
-        let links = self.new_links();
         // SAFETY: steps, groups and channels are kept inside the shapes by the kernel.
         unsafe {
             chunk_adjoints::launch_unchecked::<R>(
                 self.client(),
-                self.count(chunks.count - 1),
+                self.count(self.regions.chunks - 1),
                 self.dim(),
                 self.config.vector,
                 self.config.state_vector,
@@ -264,16 +293,12 @@ impl<R: CubeRuntime> Prepared<R> {
                 self.c.clone().into_tensor_arg(),
                 self.z.clone().into_tensor_arg(),
                 gy.clone().into_tensor_arg(),
-                self.params.clone().into_tensor_arg(),
-                g_last.unwrap_or(&self.dummy).clone().into_tensor_arg(),
-                links.clone().into_tensor_arg(),
-                chunks.per_chunk,
-                g_last.is_some(),
+                self.memory.clone().into_tensor_arg(),
+                self.regions.launch(),
                 self.config,
                 self.dtype.into(),
             );
         }
-        Some(links)
     }
 
     /// Sums `[batch, seq, ngroups * parts, d_state]` over parts.
@@ -298,4 +323,13 @@ impl<R: CubeRuntime> Prepared<R> {
         }
         out
     }
+}
+
+/// An argument that a kernel is compiled with or without.
+pub(super) fn optional<T, R>(tensor: &Option<CubeTensor<R>>) -> ComptimeOptionArgs<Tensor<T>, R>
+where
+    T: CubePrimitive,
+    R: CubeRuntime,
+{
+    tensor.clone().map(|tensor| tensor.into_tensor_arg()).into()
 }

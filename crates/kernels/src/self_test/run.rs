@@ -276,4 +276,23 @@ mod tests {
             assert_tells(&case.label(), &case.naive(&case.inputs(7)));
         }
     }
+
+    #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
+    #[test]
+    fn eight_storage_buffers_are_enough() {
+        use crate::testing::{limited, subject::Subject};
+
+        let device = limited::device();
+        let grants = Subject::device_features(&device);
+        assert!(grants.contains(&("bindings", "7".to_owned())), "{grants:?}");
+        let mut seen = std::collections::BTreeMap::new();
+        host::on_device::<Subject>(&device, || {
+            let mut report = |check: CaseCheck| {
+                check.assert_passed("with eight storage buffers");
+                *seen.entry(check.op).or_insert(0) += 1;
+            };
+            check_some::<Subject>(5, &mut report);
+        });
+        assert_eq!(seen.len(), 12, "{seen:?}");
+    }
 }

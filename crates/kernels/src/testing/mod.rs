@@ -4,6 +4,8 @@
 pub(crate) mod golden;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod laws;
+#[cfg(all(test, feature = "wgpu", not(feature = "cuda")))]
+pub(crate) mod limited;
 #[cfg(all(test, feature = "flex"))]
 pub(crate) mod single_output;
 #[cfg(all(test, feature = "flex"))]

@@ -5,6 +5,7 @@ use super::{VerifyOperands, VerifyProblem, reference};
 use crate::cube::tensor::{empty, operand, vector_size};
 use crate::decode_step::kernel::Layout;
 use crate::decode_step::launch::{UNITS, layout};
+use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
@@ -15,6 +16,8 @@ use cubecl::prelude::*;
 const PREPARERS: usize = 256;
 /// Heads whose step sizes a cube computes.
 const STEPS: usize = 32;
+/// Bindings of the states' kernel, unless the counts of kept tokens lie behind the weights.
+const BINDINGS: u32 = 8;
 
 /// [`verify`](super::verify()) on primitives: output, next states, next inputs of the convolution,
 /// next cache.
@@ -72,6 +75,14 @@ where
         prepare,
         [dtype, conv_dtype].map(Into::into),
     );
+    // One copy of the weights a call, but only where bindings are short.
+    let (packed, kept) = match hardware.max_bindings < BINDINGS {
+        true => (
+            CubeBackend::<R, F, I, BT>::float_cat(vec![packed, kept], 0),
+            None,
+        ),
+        false => (packed, Some(kept)),
+    };
     verify_states::launch::<R>(
         &client,
         CubeCount::Static(
@@ -85,8 +96,8 @@ where
         states.into_tensor_arg(),
         cache.into_tensor_arg(),
         next_cache.clone().into_tensor_arg(),
-        kept.into_tensor_arg(),
-        packed.into_tensor_arg(),
+        kept.map(|kept| kept.into_tensor_arg()).into(),
+        operand(packed, DType::F32).into_tensor_arg(),
         y.clone().into_tensor_arg(),
         next_states.clone().into_tensor_arg(),
         p.cached,

@@ -5,22 +5,23 @@
 //! bit for bit.
 
 use super::chunks::follow;
+use super::memory::{read_kept, write_row};
 use super::place::{
     fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
 use super::sweep::{recompute, sum_channels, sweep};
-use super::{ScanConfig, gate, gate_slope, step_size, step_slope};
+use super::{Regions, ScanConfig, gate, gate_slope, step_size, step_slope};
 use cubecl::prelude::*;
 
 /// Runs all chunks at once; a cube at (channels, batch, chunk). Inputs as in the forward pass, and:
 ///
-/// - `states`: as the forward pass leaves it with `save`
 /// - `gy`: `[batch, seq, d_inner]`
-/// - `links`: what [`chunk_adjoints`](super::chunk_adjoints) found, or of one chunk the gradient of the last
-///   state alone; `has_last` tells whether there is one
+/// - `memory`: the links are what [`chunk_adjoints`](super::chunk_adjoints) found; `has_last` tells whether the last state
+///   has a gradient. It gets the gradients of the parameters, one share for each sequence and chunk, and of the first
+///   state
+/// - `states`: as the forward pass leaves it with `save`
 /// - `gu`, `gdt`, `gz`: `[batch, seq, d_inner]`; `gb`, `gc`: `[batch, seq, ngroups * parts, d_state]`, sums over
-///   the channels of a cube within one group
-/// - `g_params`: `[batch * chunks, d_inner, d_state + 2]`; `g_initial`: `[batch, d_inner, d_state]`
+///   the channels of a cube within one group; in `memory` if absent
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: Size>(
     u: &Tensor<Vector<F, V>>,
@@ -28,18 +29,15 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     b: &Tensor<Vector<F, W>>,
     c: &Tensor<Vector<F, W>>,
     z: &Tensor<Vector<F, V>>,
-    params: &Tensor<f32>,
-    states: &Tensor<f32>,
     gy: &Tensor<Vector<F, V>>,
-    links: &Tensor<f32>,
-    gu: &mut Tensor<Vector<F, V>>,
-    gdt: &mut Tensor<Vector<F, V>>,
-    gz: &mut Tensor<Vector<F, V>>,
-    gb: &mut Tensor<P>,
-    gc: &mut Tensor<P>,
-    g_params: &mut Tensor<f32>,
-    g_initial: &mut Tensor<f32>,
-    tiles_per_chunk: usize,
+    memory: &mut Tensor<f32>,
+    states: &ComptimeOption<Tensor<f32>>,
+    gu: &mut ComptimeOption<Tensor<Vector<F, V>>>,
+    gdt: &mut ComptimeOption<Tensor<Vector<F, V>>>,
+    gz: &mut ComptimeOption<Tensor<Vector<F, V>>>,
+    gb: &mut ComptimeOption<Tensor<P>>,
+    gc: &mut ComptimeOption<Tensor<P>>,
+    regions: Regions,
     #[comptime] has_last: bool,
     #[comptime] cfg: ScanConfig,
     #[define(F, P)] _dtypes: [StorageType; 2],
@@ -51,23 +49,17 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     let n = cfg.d_state;
     let stride = comptime!(cfg.d_state + 2);
 
-    let batches = u.shape(0);
     let seq = u.shape(1);
     let d_inner = u.shape(2);
     let ngroups = b.shape(2);
-    let slots = states.shape(1);
     let place = place(d_inner, ngroups, cfg);
     let batch = CUBE_POS_Y as usize;
     let chunk = CUBE_POS_Z as usize;
-    let chunks = CUBE_COUNT_Z as usize;
     let row = batch * seq;
-    let resets = d_inner * stride;
-    let first_tile = chunk * tiles_per_chunk;
-    let last_tile = (first_tile + tiles_per_chunk).min(seq.div_ceil(steps));
-    let mut initial = resets + (batch * d_inner + place.channel) * n;
-    if comptime!(cfg.has_reset) {
-        initial += batches * seq;
-    }
+    let first_tile = chunk * regions.tiles_per_chunk;
+    let last_tile = (first_tile + regions.tiles_per_chunk).min(seq.div_ceil(steps));
+    // Where the states of this sequence and channel are in those of all.
+    let own = (batch * d_inner + place.channel) * n;
 
     let mut s_dt = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
     let mut s_u = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
@@ -84,19 +76,16 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     let mut carry = Array::<f32>::new(per_lane);
     let mut ga = Array::<f32>::new(per_lane);
     let mut h = Array::<f32>::new(per_lane);
-    read_states(params, &mut a, &place, place.channel * stride, cfg);
+    read_states(memory, &mut a, &place, place.channel * stride, cfg);
     if comptime!(has_last) {
-        let at = (batch * chunks * d_inner + place.channel) * n;
-        read_states(links, &mut carry, &place, at, cfg);
+        read_states(memory, &mut carry, &place, regions.last + own, cfg);
     } else {
         #[unroll]
         for i in 0..per_lane {
             carry[i] = 0.0f32;
         }
     }
-    follow(
-        links, &mut carry, &place, batches, chunks, d_inner, true, cfg,
-    );
+    follow(memory, &mut carry, &place, d_inner, &regions, true, cfg);
     #[unroll]
     for i in 0..per_lane {
         ga[i] = 0.0f32;
@@ -108,8 +97,8 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
     #[unroll]
     for j in 0..vector {
         let at = (place.moved_channel + j) * stride + n;
-        skip[j] = params[at];
-        bias[j] = params[at + 1];
+        skip[j] = memory[at];
+        bias[j] = memory[at + 1];
         g_skip[j] = 0.0f32;
         g_bias[j] = 0.0f32;
     }
@@ -134,10 +123,10 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
         fetch_grouped(b, &mut r_b, &place, batch, start, seq, ngroups, cfg);
         fetch_grouped(c, &mut r_c, &place, batch, start, seq, ngroups, cfg);
         if tile > 0 {
-            let at = ((batch * slots + tile - 1) * d_inner + place.channel) * n;
-            read_states(states, &mut h, &place, at, cfg);
+            let at = ((batch * regions.slots + tile - 1) * d_inner + place.channel) * n;
+            read_kept(states, memory, &mut h, &place, at, &regions, cfg);
         } else if comptime!(cfg.has_initial_state) {
-            read_states(params, &mut h, &place, initial, cfg);
+            read_states(memory, &mut h, &place, regions.initial + own, cfg);
         } else {
             #[unroll]
             for i in 0..per_lane {
@@ -166,7 +155,15 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
         share_grouped(&r_b, &mut s_b, &place, cfg);
         share_grouped(&r_c, &mut s_c, &place, cfg);
         if comptime!(cfg.has_reset) {
-            share_keep(params, &mut s_keep, &place, resets + row, start, seq, cfg);
+            share_keep(
+                memory,
+                &mut s_keep,
+                &place,
+                regions.resets + row,
+                start,
+                seq,
+                cfg,
+            );
         }
         sync_cube();
 
@@ -189,7 +186,7 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
             for e in 0..comptime!(cfg.loads()) {
                 let t = place.row + e * comptime!(cfg.rows());
                 if t < steps && start + t < seq && place.moved_valid {
-                    let mut out = Vector::<F, V>::empty();
+                    let mut out = Vector::<f32, V>::empty();
                     #[unroll]
                     for j in 0..vector {
                         let mut sum = skip[j] * f32::cast_from(r_u[e][j]);
@@ -198,9 +195,10 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
                             sum += s_1[(lane * steps + t) * channels + place.column + j];
                         }
                         let slope = gate_slope(f32::cast_from(r_z[e][j]));
-                        out[j] = F::cast_from(f32::cast_from(r_gy[e][j]) * sum * slope);
+                        out[j] = f32::cast_from(r_gy[e][j]) * sum * slope;
                     }
-                    gz[((row + start + t) * d_inner + place.moved_channel) / vector] = out;
+                    let at = (row + start + t) * d_inner + place.moved_channel;
+                    write_row(gz, memory, regions.gz, at, out);
                 }
             }
             sync_cube();
@@ -214,7 +212,7 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
             );
             sync_cube();
             sum_channels::<P>(
-                gb, gc, &s_gb, &s_gc, &place, row, start, seq, ngroups, part, cfg,
+                gb, gc, memory, &s_gb, &s_gc, &place, row, start, seq, ngroups, part, &regions, cfg,
             );
             sync_cube();
         }
@@ -223,8 +221,8 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
         for e in 0..comptime!(cfg.loads()) {
             let t = place.row + e * comptime!(cfg.rows());
             if t < steps && start + t < seq && place.moved_valid {
-                let mut out_u = Vector::<F, V>::empty();
-                let mut out_dt = Vector::<F, V>::empty();
+                let mut out_u = Vector::<f32, V>::empty();
+                let mut out_dt = Vector::<f32, V>::empty();
                 #[unroll]
                 for j in 0..vector {
                     let at = t * channels + place.column + j;
@@ -240,12 +238,12 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
                     let g = (sum_dt + sum_u * uv) * slope;
                     g_bias[j] += g;
                     g_skip[j] += s_gy[at] * uv;
-                    out_dt[j] = F::cast_from(g);
-                    out_u[j] = F::cast_from(skip[j] * s_gy[at] + sum_u * s_dt[at]);
+                    out_dt[j] = g;
+                    out_u[j] = skip[j] * s_gy[at] + sum_u * s_dt[at];
                 }
-                let at = ((row + start + t) * d_inner + place.moved_channel) / vector;
-                gdt[at] = out_dt;
-                gu[at] = out_u;
+                let at = (row + start + t) * d_inner + place.moved_channel;
+                write_row(gdt, memory, regions.gdt, at, out_dt);
+                write_row(gu, memory, regions.gu, at, out_u);
             }
         }
         sync_cube();
@@ -258,16 +256,11 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
         s_2[place.row * channels + place.column + j] = g_bias[j];
     }
     sync_cube();
-    let out = ((batch * chunks + chunk) * d_inner + place.channel) * stride;
-    write_states(g_params, &ga, &place, out, cfg);
+    let out = ((batch * regions.chunks + chunk) * d_inner + place.channel) * stride;
+    let out = regions.g_params + out;
+    write_states(memory, &ga, &place, out, cfg);
     if chunk == 0 {
-        write_states(
-            g_initial,
-            &carry,
-            &place,
-            (batch * d_inner + place.channel) * n,
-            cfg,
-        );
+        write_states(memory, &carry, &place, regions.g_initial + own, cfg);
     }
     if place.lane == 0 && place.valid {
         let mut sum_skip = 0.0f32;
@@ -277,7 +270,7 @@ pub(in crate::selective_scan) fn scan_backward<F: Float, P: Float, V: Size, W: S
             sum_skip += s_1[r * channels + place.local];
             sum_bias += s_2[r * channels + place.local];
         }
-        g_params[out + n] = sum_skip;
-        g_params[out + n + 1] = sum_bias;
+        memory[out + n] = sum_skip;
+        memory[out + n + 1] = sum_bias;
     }
 }

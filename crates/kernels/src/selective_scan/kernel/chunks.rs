@@ -3,22 +3,20 @@
 use super::place::{
     Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
-use super::{ScanConfig, gate, step_size};
+use super::{Regions, ScanConfig, gate, step_size};
 use cubecl::prelude::*;
 
 /// The state after each chunk but the last when it starts from zero, and what the chunk leaves of a
 /// state before it. Shapes as in [`scan_forward`](super::scan_forward).
 ///
-/// - `links`: `[2, batch, chunks, d_inner, d_state]`; entry `k` belongs to chunk `k`: its end, then what is left
-///   of a state
+/// - `memory`: entry `k` of the links belongs to chunk `k`: its end, then what is left of a state
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     u: &Tensor<Vector<F, V>>,
     dt: &Tensor<Vector<F, V>>,
     b: &Tensor<Vector<F, W>>,
-    params: &Tensor<f32>,
-    links: &mut Tensor<f32>,
-    tiles_per_chunk: usize,
+    memory: &mut Tensor<f32>,
+    regions: Regions,
     #[comptime] cfg: ScanConfig,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -36,8 +34,7 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     let batch = CUBE_POS_Y as usize;
     let chunk = CUBE_POS_Z as usize;
     let row = batch * seq;
-    let resets = d_inner * comptime!(cfg.d_state + 2);
-    let first_tile = chunk * tiles_per_chunk;
+    let first_tile = chunk * regions.tiles_per_chunk;
     let bc = (place.slot * cfg.lanes + place.lane) * reads;
 
     let mut s_dt = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
@@ -48,7 +45,7 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     let mut a = Array::<f32>::new(per_lane);
     let mut h = Array::<f32>::new(per_lane);
     read_states(
-        params,
+        memory,
         &mut a,
         &place,
         place.channel * comptime!(cfg.d_state + 2),
@@ -61,7 +58,7 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     let mut bias = Array::<f32>::new(cfg.vector);
     #[unroll]
     for j in 0..cfg.vector {
-        bias[j] = params[(place.moved_channel + j) * comptime!(cfg.d_state + 2) + n + 1];
+        bias[j] = memory[(place.moved_channel + j) * comptime!(cfg.d_state + 2) + n + 1];
     }
     let mut time = 0.0f32;
     let mut kept = 1.0f32;
@@ -74,7 +71,7 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
     fetch(dt, &mut next_dt, &place, batch, first, seq, cfg);
     fetch_grouped(b, &mut next_b, &place, batch, first, seq, ngroups, cfg);
 
-    for tile in first_tile..first_tile + tiles_per_chunk {
+    for tile in first_tile..first_tile + regions.tiles_per_chunk {
         let start = tile * steps;
         #[unroll]
         for e in 0..comptime!(cfg.loads()) {
@@ -92,7 +89,15 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
         }
         share_grouped(&next_b, &mut s_b, &place, cfg);
         if comptime!(cfg.has_reset) {
-            share_keep(params, &mut s_keep, &place, resets + row, start, seq, cfg);
+            share_keep(
+                memory,
+                &mut s_keep,
+                &place,
+                regions.resets + row,
+                start,
+                seq,
+                cfg,
+            );
         }
         sync_cube();
         let ahead = start + steps;
@@ -123,30 +128,21 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
         }
         sync_cube();
     }
-    let at = ((batch * links.shape(2) + chunk) * d_inner + place.channel) * n;
-    let decays = links.shape(1) * links.shape(2) * d_inner * n;
-    write_states(links, &h, &place, at, cfg);
-    #[unroll]
-    for i in 0..per_lane {
-        h[i] = (time * a[i]).exp() * kept;
-    }
-    write_states(links, &h, &place, decays + at, cfg);
+    leave(
+        memory, &mut h, &a, &place, time, kept, d_inner, chunk, &regions, cfg,
+    );
 }
 
 /// The gradient of the state before each chunk but the first when none comes from the chunk behind it.
-/// Shapes as in [`scan_backward`](super::scan_backward); outputs as in [`chunk_states`], and the gradient of
-/// the last state, `g_last`, in the place of the first chunk's end, if `has_last`.
+/// Shapes as in [`scan_backward`](super::scan_backward); outputs as in [`chunk_states`].
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     dt: &Tensor<Vector<F, V>>,
     c: &Tensor<Vector<F, W>>,
     z: &Tensor<Vector<F, V>>,
     gy: &Tensor<Vector<F, V>>,
-    params: &Tensor<f32>,
-    g_last: &Tensor<f32>,
-    links: &mut Tensor<f32>,
-    tiles_per_chunk: usize,
-    #[comptime] has_last: bool,
+    memory: &mut Tensor<f32>,
+    regions: Regions,
     #[comptime] cfg: ScanConfig,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -165,9 +161,8 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     // The first chunk needs none.
     let chunk = CUBE_POS_Z as usize + 1;
     let row = batch * seq;
-    let resets = d_inner * comptime!(cfg.d_state + 2);
-    let first_tile = chunk * tiles_per_chunk;
-    let last_tile = (first_tile + tiles_per_chunk).min(seq.div_ceil(steps));
+    let first_tile = chunk * regions.tiles_per_chunk;
+    let last_tile = (first_tile + regions.tiles_per_chunk).min(seq.div_ceil(steps));
     let bc = (place.slot * cfg.lanes + place.lane) * reads;
 
     let mut s_dt = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
@@ -178,21 +173,12 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     let mut a = Array::<f32>::new(per_lane);
     let mut carry = Array::<f32>::new(per_lane);
     read_states(
-        params,
+        memory,
         &mut a,
         &place,
         place.channel * comptime!(cfg.d_state + 2),
         cfg,
     );
-    if comptime!(has_last) {
-        // The chain starts from the first entry: the last chunk's cube puts it there.
-        if last_tile == seq.div_ceil(steps) {
-            let at = batch * d_inner + place.channel;
-            read_states(g_last, &mut carry, &place, at * n, cfg);
-            let first = batch * links.shape(2) * d_inner + place.channel;
-            write_states(links, &carry, &place, first * n, cfg);
-        }
-    }
     #[unroll]
     for i in 0..per_lane {
         carry[i] = 0.0f32;
@@ -200,7 +186,7 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
     let mut bias = Array::<f32>::new(cfg.vector);
     #[unroll]
     for j in 0..cfg.vector {
-        bias[j] = params[(place.moved_channel + j) * comptime!(cfg.d_state + 2) + n + 1];
+        bias[j] = memory[(place.moved_channel + j) * comptime!(cfg.d_state + 2) + n + 1];
     }
     let mut time = 0.0f32;
     let mut kept = 1.0f32;
@@ -238,7 +224,15 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
         }
         share_grouped(&next_c, &mut s_c, &place, cfg);
         if comptime!(cfg.has_reset) {
-            share_keep(params, &mut s_keep, &place, resets + row, start, seq, cfg);
+            share_keep(
+                memory,
+                &mut s_keep,
+                &place,
+                regions.resets + row,
+                start,
+                seq,
+                cfg,
+            );
         }
         sync_cube();
         let ahead = select(start >= steps, start - steps, 0);
@@ -273,51 +267,80 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
         }
         sync_cube();
     }
-    let at = ((batch * links.shape(2) + chunk) * d_inner + place.channel) * n;
-    let decays = links.shape(1) * links.shape(2) * d_inner * n;
-    write_states(links, &carry, &place, at, cfg);
-    #[unroll]
-    for i in 0..per_lane {
-        carry[i] = (time * a[i]).exp() * kept;
-    }
-    write_states(links, &carry, &place, decays + at, cfg);
+    leave(
+        memory, &mut carry, &a, &place, time, kept, d_inner, chunk, &regions, cfg,
+    );
 }
 
-/// What a chunk starts from: `state` is chained through the `links` of the chunks before it, or behind
+/// Writes a chunk's end, `state`, and what is left of a state after its steps, `time` long; `kept` is 0 if a
+/// document starts among them, else 1.
+#[cube]
+fn leave(
+    memory: &mut Tensor<f32>,
+    state: &mut Array<f32>,
+    a: &Array<f32>,
+    place: &Place,
+    time: f32,
+    kept: f32,
+    d_inner: usize,
+    chunk: usize,
+    regions: &Regions,
+    #[comptime] cfg: ScanConfig,
+) {
+    let at = link(place, d_inner, chunk, regions, cfg);
+    write_states(memory, state, place, at, cfg);
+    #[unroll]
+    for i in 0..cfg.per_lane {
+        state[i] = (time * a[i]).exp() * kept;
+    }
+    let decays = CUBE_COUNT_Y as usize * regions.chunks * d_inner * cfg.d_state;
+    write_states(memory, state, place, at + decays, cfg);
+}
+
+/// Where a chunk's end is.
+#[cube]
+fn link(
+    place: &Place,
+    d_inner: usize,
+    chunk: usize,
+    regions: &Regions,
+    #[comptime] cfg: ScanConfig,
+) -> usize {
+    let batch = CUBE_POS_Y as usize;
+    regions.links + ((batch * regions.chunks + chunk) * d_inner + place.channel) * cfg.d_state
+}
+
+/// What a chunk starts from: `state` is chained through the links of the chunks before it, or behind
 /// it if `backward`.
-///
-/// - `links`: `[2, batch, chunks, d_inner, d_state]`, what [`chunk_states`] or [`chunk_adjoints`] wrote
 #[cube]
 pub(super) fn follow(
-    links: &Tensor<f32>,
+    memory: &Tensor<f32>,
     state: &mut Array<f32>,
     place: &Place,
-    batches: usize,
-    chunks: usize,
     d_inner: usize,
+    regions: &Regions,
     #[comptime] backward: bool,
     #[comptime] cfg: ScanConfig,
 ) {
-    let batch = CUBE_POS_Y as usize;
     let chunk = CUBE_POS_Z as usize;
+    let decays = CUBE_COUNT_Y as usize * regions.chunks * d_inner * cfg.d_state;
     let mut end = Array::<f32>::new(cfg.per_lane);
-    let mut decay = Array::<f32>::new(cfg.per_lane);
+    let mut left = Array::<f32>::new(cfg.per_lane);
     let mut count = chunk;
     if comptime!(backward) {
-        count = chunks - 1 - chunk;
+        count = regions.chunks - 1 - chunk;
     }
     for k in 0..count {
         let mut other = k;
         if comptime!(backward) {
-            other = chunks - 1 - k;
+            other = regions.chunks - 1 - k;
         }
-        let at = ((batch * chunks + other) * d_inner + place.channel) * cfg.d_state;
-        read_states(links, &mut end, place, at, cfg);
-        let decays = batches * chunks * d_inner * cfg.d_state;
-        read_states(links, &mut decay, place, decays + at, cfg);
+        let at = link(place, d_inner, other, regions, cfg);
+        read_states(memory, &mut end, place, at, cfg);
+        read_states(memory, &mut left, place, at + decays, cfg);
         #[unroll]
         for i in 0..cfg.per_lane {
-            state[i] = decay[i] * state[i] + end[i];
+            state[i] = left[i] * state[i] + end[i];
         }
     }
 }

@@ -2,19 +2,18 @@
 //! is computed.
 
 use super::chunks::follow;
-use super::place::{
-    Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
-};
-use super::{ScanConfig, gate, step_size};
+use super::memory::write_kept;
+use super::place::{Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep};
+use super::{Regions, ScanConfig, gate, step_size};
 use cubecl::prelude::*;
 
 /// Runs all chunks at once, each from the state before it; a cube at (channels, batch, chunk).
 ///
 /// - `u`, `dt`, `z`, `y`: `[batch, seq, d_inner]`; `b`, `c`: `[batch, seq, ngroups, d_state]`
-/// - `params`: as [`pack`](super::pack) makes it
-/// - `links`: what [`chunk_states`](super::chunk_states) found; not read if there is one chunk
-/// - `states`: `[batch, slots, d_inner, d_state]`; with `save` slot `k` is the state after tile `k`, else
-///   there is one, the state after the last step
+/// - `memory`: as [`pack`](super::pack) makes it, and what [`chunk_states`](super::chunk_states) found if there is more
+///   than one chunk
+/// - `states`: `[batch, slots, d_inner, d_state]`, in `memory` if absent; with `save` slot `k` is the state after tile
+///   `k`, else there is one, the state after the last step
 #[cube(launch_unchecked, fast_math = FastMath::all())]
 pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     u: &Tensor<Vector<F, V>>,
@@ -22,11 +21,10 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     b: &Tensor<Vector<F, W>>,
     c: &Tensor<Vector<F, W>>,
     z: &Tensor<Vector<F, V>>,
-    params: &Tensor<f32>,
-    links: &Tensor<f32>,
+    memory: &mut Tensor<f32>,
     y: &mut Tensor<Vector<F, V>>,
-    states: &mut Tensor<f32>,
-    tiles_per_chunk: usize,
+    states: &mut ComptimeOption<Tensor<f32>>,
+    regions: Regions,
     #[comptime] cfg: ScanConfig,
     #[define(F)] _dtype: StorageType,
 ) {
@@ -39,17 +37,14 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     let seq = u.shape(1);
     let d_inner = u.shape(2);
     let ngroups = b.shape(2);
-    let slots = states.shape(1);
-    let batches = u.shape(0);
     let place = place(d_inner, ngroups, cfg);
     let batch = CUBE_POS_Y as usize;
     let chunk = CUBE_POS_Z as usize;
     let row = batch * seq;
-    let resets = d_inner * comptime!(cfg.d_state + 2);
-    let first_tile = chunk * tiles_per_chunk;
+    let first_tile = chunk * regions.tiles_per_chunk;
     let all_tiles = seq.div_ceil(steps);
-    let last_tile = (first_tile + tiles_per_chunk).min(all_tiles);
-    let states_row = batch * slots;
+    let last_tile = (first_tile + regions.tiles_per_chunk).min(all_tiles);
+    let states_row = batch * regions.slots;
 
     let mut s_dt = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
     let mut s_input = SharedMemory::<f32>::new(comptime!(cfg.tile * cfg.channels()));
@@ -61,33 +56,29 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
     let mut a = Array::<f32>::new(per_lane);
     let mut h = Array::<f32>::new(per_lane);
     read_states(
-        params,
+        memory,
         &mut a,
         &place,
         place.channel * comptime!(cfg.d_state + 2),
         cfg,
     );
     if comptime!(cfg.has_initial_state) {
-        let mut initial = resets + (batch * d_inner + place.channel) * n;
-        if comptime!(cfg.has_reset) {
-            initial += batches * seq;
-        }
-        read_states(params, &mut h, &place, initial, cfg);
+        let initial = regions.initial + (batch * d_inner + place.channel) * n;
+        read_states(memory, &mut h, &place, initial, cfg);
     } else {
         #[unroll]
         for i in 0..per_lane {
             h[i] = 0.0f32;
         }
     }
-    let chunks = CUBE_COUNT_Z as usize;
-    follow(links, &mut h, &place, batches, chunks, d_inner, false, cfg);
+    follow(memory, &mut h, &place, d_inner, &regions, false, cfg);
     let mut skip = Array::<f32>::new(vector);
     let mut bias = Array::<f32>::new(vector);
     #[unroll]
     for j in 0..vector {
         let at = (place.moved_channel + j) * comptime!(cfg.d_state + 2) + n;
-        skip[j] = params[at];
-        bias[j] = params[at + 1];
+        skip[j] = memory[at];
+        bias[j] = memory[at + 1];
     }
 
     let mut next_u = Array::<Vector<F, V>>::new(comptime!(cfg.loads()));
@@ -129,7 +120,15 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
         share_grouped(&next_b, &mut s_b, &place, cfg);
         share_grouped(&next_c, &mut s_c, &place, cfg);
         if comptime!(cfg.has_reset) {
-            share_keep(params, &mut s_keep, &place, resets + row, start, seq, cfg);
+            share_keep(
+                memory,
+                &mut s_keep,
+                &place,
+                regions.resets + row,
+                start,
+                seq,
+                cfg,
+            );
         }
         sync_cube();
 
@@ -171,12 +170,12 @@ pub(in crate::selective_scan) fn scan_forward<F: Float, V: Size, W: Size>(
         }
         if comptime!(cfg.save) {
             let at = ((states_row + tile) * d_inner + place.channel) * n;
-            write_states(states, &h, &place, at, cfg);
+            write_kept(states, memory, &h, &place, at, &regions, cfg);
         }
     }
     if !cfg.save && last_tile == all_tiles {
         let at = (states_row * d_inner + place.channel) * n;
-        write_states(states, &h, &place, at, cfg);
+        write_kept(states, memory, &h, &place, at, &regions, cfg);
     }
 }
 

@@ -1,9 +1,11 @@
 //! Small tensors in one, and sums over what cubes found on their own.
 
+use super::Regions;
 use cubecl::prelude::*;
 
-/// Packs the small operands: `a`, `d` and `dt_bias` of each channel as rows of `d_state + 2` (zero where
-/// absent), then `reset` `[batch, seq]`, then the initial state `[batch, d_inner, d_state]`. Absent
+/// Fills the first `length` elements of a scan's memory with the small operands: of each channel a row of `d_state + 2`,
+/// `a`, `d` and `dt_bias` (zero where absent), then
+/// `reset` `[batch, seq]`, the initial state and the gradient of the last state `[batch, d_inner, d_state]`. Absent
 /// tensors are placeholders.
 #[cube(launch_unchecked)]
 pub(in crate::selective_scan) fn pack(
@@ -12,19 +14,17 @@ pub(in crate::selective_scan) fn pack(
     dt_bias: &Tensor<f32>,
     reset: &Tensor<f32>,
     initial_state: &Tensor<f32>,
-    params: &mut Array<f32>,
-    #[comptime] has: [bool; 4],
+    g_last: &Tensor<f32>,
+    memory: &mut Tensor<f32>,
+    length: usize,
+    regions: Regions,
+    #[comptime] has: [bool; 2],
 ) {
     let n = a.shape(1);
-    let rows = a.shape(0) * (n + 2);
     let index = ABSOLUTE_POS;
-    if index < params.len() {
-        let mut resets = 0usize.runtime();
-        if comptime!(has[2]) {
-            resets = reset.len();
-        }
+    if index < length {
         let mut value = 0.0f32;
-        if index < rows {
+        if index < regions.resets {
             let channel = index / (n + 2);
             let k = index % (n + 2);
             if k < n {
@@ -36,38 +36,42 @@ pub(in crate::selective_scan) fn pack(
             } else if comptime!(has[1]) {
                 value = dt_bias[channel];
             }
-        } else if index < rows + resets {
-            value = reset[index - rows];
+        } else if index < regions.initial {
+            value = reset[index - regions.resets];
+        } else if index < regions.last {
+            value = initial_state[index - regions.initial];
         } else {
-            value = initial_state[index - rows - resets];
+            value = g_last[index - regions.last];
         }
-        params[index] = value;
+        memory[index] = value;
     }
 }
 
-/// Sums the gradients of the parameters over batch and chunks, in order.
+/// Sums the gradients of the parameters over batch and chunks, `partials` in all, in order.
 ///
-/// - `partial`: `[partials, d_inner, d_state + 2]`; `ga`: `[d_inner, d_state]`; `gd`, `gbias`: `[d_inner]`
+/// - `ga`: `[d_inner, d_state]`; `gd`, `gbias`: `[d_inner]`
 #[cube(launch_unchecked)]
 pub(in crate::selective_scan) fn sum_parameters(
-    partial: &Tensor<f32>,
+    memory: &Tensor<f32>,
     ga: &mut Tensor<f32>,
     gd: &mut Tensor<f32>,
     gbias: &mut Tensor<f32>,
+    first: usize,
+    partials: usize,
 ) {
-    let stride = partial.shape(2);
-    let width = partial.shape(1) * stride;
+    let n = ga.shape(1);
+    let width = ga.shape(0) * (n + 2);
     let index = ABSOLUTE_POS;
     if index < width {
         let sum = RuntimeCell::<f32>::new(0.0f32);
-        for k in 0..partial.shape(0) {
-            sum.store(sum.read() + partial[k * width + index]);
+        for k in 0..partials {
+            sum.store(sum.read() + memory[first + k * width + index]);
         }
-        let channel = index / stride;
-        let k = index % stride;
-        if k + 2 < stride {
-            ga[channel * (stride - 2) + k] = sum.read();
-        } else if k + 2 == stride {
+        let channel = index / (n + 2);
+        let k = index % (n + 2);
+        if k < n {
+            ga[channel * n + k] = sum.read();
+        } else if k == n {
             gd[channel] = sum.read();
         } else {
             gbias[channel] = sum.read();

@@ -11,6 +11,7 @@ mod backward;
 mod chunks;
 mod forward;
 mod gather;
+mod memory;
 mod place;
 mod sweep;
 
@@ -18,6 +19,7 @@ pub(super) use backward::scan_backward;
 pub(super) use chunks::{chunk_adjoints, chunk_states};
 pub(super) use forward::scan_forward;
 pub(super) use gather::{pack, sum_parameters, sum_parts};
+pub(super) use memory::Regions;
 
 use cubecl::prelude::*;
 

@@ -1,7 +1,8 @@
 //! The steps of one tile in the backward pass: forward again, back, and the sums over channels.
 
-use super::ScanConfig;
+use super::memory::write_one;
 use super::place::Place;
+use super::{Regions, ScanConfig};
 use cubecl::prelude::*;
 
 /// Runs the steps of a tile again: `history` gets the state before each, `s_1` the unit's part of `c . h`.
@@ -148,8 +149,9 @@ pub(super) fn sweep<W: Size>(
 /// Sums what [`sweep`] left over the channels of each group.
 #[cube]
 pub(super) fn sum_channels<P: Float>(
-    gb: &mut Tensor<P>,
-    gc: &mut Tensor<P>,
+    gb: &mut ComptimeOption<Tensor<P>>,
+    gc: &mut ComptimeOption<Tensor<P>>,
+    memory: &mut Tensor<f32>,
     s_gb: &SharedMemory<f32>,
     s_gc: &SharedMemory<f32>,
     place: &Place,
@@ -158,6 +160,7 @@ pub(super) fn sum_channels<P: Float>(
     seq: usize,
     ngroups: usize,
     part: usize,
+    regions: &Regions,
     #[comptime] cfg: ScanConfig,
 ) {
     let padded = comptime!(cfg.padded());
@@ -182,8 +185,9 @@ pub(super) fn sum_channels<P: Float>(
                 sum_c += s_gc[at + other];
             }
             let group = ((row + t) * ngroups + group) * place.parts + place.part;
-            gb[group * cfg.d_state + state] = P::cast_from(sum_b);
-            gc[group * cfg.d_state + state] = P::cast_from(sum_c);
+            let at = group * cfg.d_state + state;
+            write_one(gb, memory, regions.gb, at, sum_b);
+            write_one(gc, memory, regions.gc, at, sum_c);
         }
     }
 }

@@ -2,14 +2,15 @@ use super::Tile;
 use crate::decode_step::kernel::{normalize, silu};
 use cubecl::prelude::*;
 
-/// Cube `(i, sequence)` takes the `i`-th `heads` heads of a sequence through all its tokens.
+/// Cube `(i, sequence)` takes the `i`-th `heads` heads of a sequence through all its tokens. Without a tensor of their own
+/// the counts of kept tokens are the last elements of `packed`.
 #[cube(launch)]
 pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
     rows: &Tensor<F>,
     states: &Tensor<Vector<S, N>>,
     cache: &Tensor<f32>,
     next_cache: &Tensor<f32>,
-    kept: &Tensor<f32>,
+    kept: &ComptimeOption<Tensor<f32>>,
     packed: &Tensor<f32>,
     y: &mut Tensor<F>,
     next_states: &mut Tensor<Vector<S, N>>,
@@ -35,7 +36,12 @@ pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
     let mut ys = SharedMemory::<f32>::new(channels);
     let mut state = Array::<f32>::new(comptime!(tile.states()));
 
-    let count = usize::cast_from(kept[sequence]);
+    #[comptime]
+    let kept = match &kept {
+        ComptimeOption::Some(kept) => kept[sequence],
+        ComptimeOption::None => packed[packed.len() - batch + sequence],
+    };
+    let count = usize::cast_from(kept);
     // Keeping all needs no replay: the states after them are there.
     let mut start = sequence;
     let mut replayed = count;
