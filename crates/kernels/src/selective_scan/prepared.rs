@@ -17,7 +17,7 @@ use cubecl::prelude::*;
 const BINDINGS: u32 = 13;
 
 /// Units that one multiprocessor holds at once, about: more chunks than that cost little.
-const UNITS_PER_PROCESSOR: usize = 1024;
+const UNITS_PER_PROCESSOR: usize = 1536;
 /// Multiprocessors of a device that does not say.
 const PROCESSORS: usize = 32;
 

@@ -4,6 +4,7 @@ use super::place::{
     Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep, write_states,
 };
 use super::{Regions, ScanConfig, gate, step_size};
+use crate::cube::activation::decay;
 use cubecl::prelude::*;
 
 /// The state after each chunk but the last when it starts from zero, and what the chunk leaves of a
@@ -118,7 +119,7 @@ pub(in crate::selective_scan) fn chunk_states<F: Float, V: Size, W: Size>(
                 #[unroll]
                 for j in 0..cfg.state_vector {
                     let i = comptime!(r * cfg.state_vector + j);
-                    let mut decay = (size * a[i]).exp();
+                    let mut decay = decay(size * a[i]);
                     if comptime!(cfg.has_reset) {
                         decay *= s_keep[t];
                     }
@@ -257,7 +258,7 @@ pub(in crate::selective_scan) fn chunk_adjoints<F: Float, V: Size, W: Size>(
                 #[unroll]
                 for j in 0..cfg.state_vector {
                     let i = comptime!(r * cfg.state_vector + j);
-                    let mut decay = (size * a[i]).exp();
+                    let mut decay = decay(size * a[i]);
                     if comptime!(cfg.has_reset) {
                         decay *= s_keep[t];
                     }
@@ -291,7 +292,7 @@ fn leave(
     write_states(memory, state, place, at, cfg);
     #[unroll]
     for i in 0..cfg.per_lane {
-        state[i] = (time * a[i]).exp() * kept;
+        state[i] = decay(time * a[i]) * kept;
     }
     let decays = CUBE_COUNT_Y as usize * regions.chunks * d_inner * cfg.d_state;
     write_states(memory, state, place, at + decays, cfg);

@@ -5,6 +5,7 @@ use super::chunks::follow;
 use super::memory::write_kept;
 use super::place::{Place, fetch, fetch_grouped, place, read_states, share_grouped, share_keep};
 use super::{Regions, ScanConfig, gate, step_size};
+use crate::cube::activation::decay;
 use cubecl::prelude::*;
 
 /// Runs all chunks at once, each from the state before it; a cube at (channels, batch, chunk).
@@ -211,7 +212,7 @@ fn run_tile<W: Size>(
             #[unroll]
             for j in 0..cfg.state_vector {
                 let i = comptime!(r * cfg.state_vector + j);
-                let mut decay = (size * a[i]).exp();
+                let mut decay = decay(size * a[i]);
                 if comptime!(cfg.has_reset) {
                     decay *= s_keep[t];
                 }

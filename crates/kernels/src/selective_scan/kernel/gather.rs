@@ -1,10 +1,11 @@
 //! Small tensors in one, and sums over what cubes found on their own.
 
 use super::Regions;
+use crate::cube::activation::PER_NATURAL;
 use cubecl::prelude::*;
 
-/// Fills the first `length` elements of a scan's memory with the small operands: of each channel a row of `d_state + 2`,
-/// `a`, `d` and `dt_bias` (zero where absent), then
+/// Fills the first `length` elements of a scan's memory with the small operands: of each channel a row of `d_state + 2`, its
+/// decay rates in the units of [`decay`](crate::cube::activation::decay), `d` and `dt_bias` (zero where absent), then
 /// `reset` `[batch, seq]`, the initial state and the gradient of the last state `[batch, d_inner, d_state]`. Absent
 /// tensors are placeholders.
 #[cube(launch_unchecked)]
@@ -28,7 +29,7 @@ pub(in crate::selective_scan) fn pack(
             let channel = index / (n + 2);
             let k = index % (n + 2);
             if k < n {
-                value = a[channel * n + k];
+                value = a[channel * n + k] * -PER_NATURAL;
             } else if k == n {
                 if comptime!(has[0]) {
                     value = d[channel];

@@ -21,6 +21,7 @@ pub(super) use forward::scan_forward;
 pub(super) use gather::{pack, sum_parameters, sum_parts};
 pub(super) use memory::Regions;
 
+use crate::cube::activation::softplus;
 use cubecl::prelude::*;
 
 /// What a kernel is compiled for; lengths and widths are read at run time.
@@ -139,31 +140,15 @@ pub(super) fn gate_slope(z: f32) -> f32 {
 }
 
 /// Step size from its raw value with the bias added.
-///
-/// `log(1 + e)` of a small `e` is the series of `2 atanh(e / (2 + e))`: small steps keep all their
-/// digits where a device's logarithm does not.
 #[cube]
-pub(super) fn step_size(raw: f32, #[comptime] softplus: bool) -> f32 {
-    if softplus {
-        let e = raw.min(20.0f32).exp();
-        let s = e / (2.0f32 + e);
-        let q = s * s;
-        let series = 2.0f32
-            * s
-            * (1.0f32
-                + q * (1.0f32 / 3.0f32
-                    + q * (0.2f32 + q * (1.0f32 / 7.0f32 + q * (1.0f32 / 9.0f32)))));
-        let small = select(e < 0.5f32, series, (1.0f32 + e).ln());
-        select(raw > 20.0f32, raw, small)
-    } else {
-        raw
-    }
+pub(super) fn step_size(raw: f32, #[comptime] is_softplus: bool) -> f32 {
+    if is_softplus { softplus(raw) } else { raw }
 }
 
 /// Derivative of [`step_size`].
 #[cube]
-pub(super) fn step_slope(raw: f32, #[comptime] softplus: bool) -> f32 {
-    if softplus {
+pub(super) fn step_slope(raw: f32, #[comptime] is_softplus: bool) -> f32 {
+    if is_softplus {
         select(raw > 20.0f32, 1.0f32, sigmoid(raw))
     } else {
         1.0f32.runtime()

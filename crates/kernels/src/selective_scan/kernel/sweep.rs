@@ -3,7 +3,11 @@
 use super::memory::write_one;
 use super::place::Place;
 use super::{Regions, ScanConfig};
+use crate::cube::activation::{PER_NATURAL, decay};
 use cubecl::prelude::*;
+
+/// What a rate in the units of [`decay`] is in `a`.
+const RATE: f32 = -1.0 / PER_NATURAL;
 
 /// Runs the steps of a tile again: `history` gets the state before each, `s_1` the unit's part of `c . h`.
 #[cube]
@@ -38,7 +42,7 @@ pub(super) fn recompute<W: Size>(
             #[unroll]
             for j in 0..cfg.state_vector {
                 let i = comptime!(r * cfg.state_vector + j);
-                let mut decay = (size * a[i]).exp();
+                let mut decay = decay(size * a[i]);
                 if comptime!(cfg.has_reset) {
                     decay *= s_keep[t];
                 }
@@ -125,7 +129,7 @@ pub(super) fn sweep<W: Size>(
             #[unroll]
             for j in 0..cfg.state_vector {
                 let i = comptime!(r * cfg.state_vector + j);
-                let mut decay = (size * a[i]).exp();
+                let mut decay = decay(size * a[i]);
                 if comptime!(cfg.has_reset) {
                     decay *= s_keep[t];
                 }
@@ -142,7 +146,7 @@ pub(super) fn sweep<W: Size>(
             }
         }
         s_1[(place.lane * cfg.tile + t) * channels + place.local] = sum_u;
-        s_2[(place.lane * cfg.tile + t) * channels + place.local] = sum_dt;
+        s_2[(place.lane * cfg.tile + t) * channels + place.local] = sum_dt * RATE;
     }
 }
 
