@@ -50,8 +50,10 @@ pub(super) struct Decays {
     pub(super) dt: [f32; CHUNK],
     /// Derivative of softplus.
     pub(super) dt_slope: [f32; CHUNK],
-    /// Sums of `dt a` up to and including each step.
-    pub(super) cum: [f32; CHUNK],
+    /// Sums of `dt a` up to and including each step: a whole number, exact, and the rest. Decays are exponentials of
+    /// differences, which one rounded sum would spoil.
+    cum: [f32; CHUNK],
+    rest: [f32; CHUNK],
     /// `exp(cum_t)`.
     pub(super) from_start: [f32; CHUNK],
     /// `exp(cum_last - cum_t)`.
@@ -66,6 +68,7 @@ impl Decays {
             dt: [0.0; CHUNK],
             dt_slope: [1.0; CHUNK],
             cum: [0.0; CHUNK],
+            rest: [0.0; CHUNK],
             from_start: [0.0; CHUNK],
             to_end: [0.0; CHUNK],
             whole: 1.0,
@@ -96,18 +99,24 @@ impl Decays {
                 raw.softplus::<FMA>().store(dt);
             }
         }
-        let rate = operands.a[at.head];
+        let rate = f64::from(operands.a[at.head]);
         let mut sum = 0.0;
-        for (cum, dt) in self.cum[..segment.length].iter_mut().zip(&self.dt) {
-            sum += dt * rate;
-            *cum = sum;
+        for t in 0..CHUNK {
+            if t < segment.length {
+                sum += f64::from(self.dt[t]) * rate;
+            }
+            self.cum[t] = sum.round() as f32;
+            self.rest[t] = (sum - sum.round()) as f32;
         }
-        self.cum[segment.length..].fill(sum);
+        let whole = Lanes::splat(sum.round() as f32);
+        let rest = Lanes::splat((sum - sum.round()) as f32);
         for first in (0..CHUNK).step_by(LANES) {
             let cum = Lanes::load(&self.cum[first..first + LANES]);
-            cum.exp::<FMA>()
+            let part = Lanes::load(&self.rest[first..first + LANES]);
+            (cum + part)
+                .exp::<FMA>()
                 .store(&mut self.from_start[first..first + LANES]);
-            let left = Lanes::splat(sum) - cum;
+            let left = (whole - cum) + (rest - part);
             left.exp::<FMA>()
                 .store(&mut self.to_end[first..first + LANES]);
         }
@@ -158,7 +167,9 @@ pub(super) fn scores<const FMA: bool>(
 #[inline(always)]
 pub(super) fn decay_line<const FMA: bool>(decays: &Decays, row: usize, first: usize) -> Lanes {
     let cum = Lanes::load(&decays.cum[first..first + LANES]);
-    let mut decay = (Lanes::splat(decays.cum[row]) - cum).exp::<FMA>();
+    let rest = Lanes::load(&decays.rest[first..first + LANES]);
+    let whole = Lanes::splat(decays.cum[row]) - cum;
+    let mut decay = (whole + (Lanes::splat(decays.rest[row]) - rest)).exp::<FMA>();
     if first + LANES > row + 1 {
         let kept = row + 1 - first;
         for (lane, decay) in decay.0.iter_mut().enumerate() {

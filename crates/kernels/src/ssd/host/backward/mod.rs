@@ -144,12 +144,12 @@ fn head_body<const FMA: bool>(
     let task = at.row * p.nheads + at.head;
     // SAFETY: this task alone writes this head of this row.
     unsafe {
-        out.a.part(task, 1)[0] = sums.a;
+        out.a.part(task, 1)[0] = sums.a as f32;
         if p.has_d {
             out.d.part(task, 1)[0] = sums.d;
         }
         if p.has_dt_bias {
-            out.dt_bias.part(task, 1)[0] = sums.dt_bias;
+            out.dt_bias.part(task, 1)[0] = sums.dt_bias as f32;
         }
         if p.has_initial_state {
             let out = out.initial_state.part(task * size, size);

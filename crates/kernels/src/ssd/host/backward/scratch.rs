@@ -35,9 +35,9 @@ pub(super) struct Scratch {
 /// Running sums of one head.
 #[derive(Default)]
 pub(super) struct Sums {
-    pub(super) a: f32,
+    pub(super) a: f64,
     pub(super) d: f32,
-    pub(super) dt_bias: f32,
+    pub(super) dt_bias: f64,
 }
 
 impl Scratch {
@@ -333,20 +333,22 @@ impl Scratch {
         sums: &mut Sums,
     ) {
         let (width, d_state) = (p.headdim, p.d_state);
-        let rate = operands.a[at.head];
+        let rate = f64::from(operands.a[at.head]);
         let part = at.head % (p.nheads / p.ngroups);
         let partial = part * p.batch * p.seq * p.ngroups * d_state;
-        let mut dlog_decay = dtotal;
+        // Small differences of large sums.
+        let mut dlog_decay = f64::from(dtotal);
         for t in (0..segment.length).rev() {
             let step = segment.start + t;
-            dlog_decay += self.dcum[t];
-            sums.a += self.decays.dt[t] * dlog_decay;
-            let ddt = (self.ddt[t] + rate * dlog_decay) * self.decays.dt_slope[t];
+            dlog_decay += f64::from(self.dcum[t]);
+            sums.a += f64::from(self.decays.dt[t]) * dlog_decay;
+            let ddt = f64::from(self.ddt[t]) + rate * dlog_decay;
+            let ddt = ddt * f64::from(self.decays.dt_slope[t]);
             sums.dt_bias += ddt;
             let grouped = partial + at.grouped(p, step);
             // SAFETY: this task alone writes this head of this row.
             unsafe {
-                out.dt.part(at.scalar(p, step), 1)[0] = ddt;
+                out.dt.part(at.scalar(p, step), 1)[0] = ddt as f32;
                 let dx = &self.dx[t * width..(t + 1) * width];
                 out.x.part(at.inner(p, step), width).copy_from_slice(dx);
                 let range = t * d_state..(t + 1) * d_state;
