@@ -1,8 +1,12 @@
-//! Forward and backward times of every operation on the CPU, against the tape of its reference.
+//! Forward and backward times of every operation on the CPU, against the tape of its reference and, where there is a
+//! recurrence, against plain loops over it on as many cores.
 //!
 //! `cargo bench -p kernels` prints one line for each operation and size; `-- quick` leaves out the
 //! tapes of the references, which are slow.
 #![expect(clippy::print_stdout, reason = "a benchmark reports on stdout")]
+
+#[path = "operations/plain.rs"]
+mod plain;
 
 use burn::backend::Autodiff;
 use burn::tensor::backend::{AutodiffBackend, Backend};
@@ -71,12 +75,16 @@ fn tensor<const D: usize>(
     Tensor::from_primitive(TensorPrimitive::Float(primitive))
 }
 
-fn report(name: &str, forward: f64, both: f64, tape: Option<f64>) {
+fn report(name: &str, forward: f64, both: f64, tape: Option<f64>, plain: Option<f64>) {
     let tape = match tape {
-        Some(tape) => format!("{tape:10.2} ms, {:6.1}x", tape / both),
-        None => String::from("      not run"),
+        Some(tape) => format!("tape {tape:10.2} ms, {:6.1}x", tape / both),
+        None => String::new(),
     };
-    println!("{name:<44} {forward:8.2} ms {both:8.2} ms   tape {tape}");
+    let plain = match plain {
+        Some(plain) => format!("plain {plain:8.2} ms, {:5.2}x", plain / both),
+        None => String::new(),
+    };
+    println!("{name:<44} {forward:8.2} ms {both:8.2} ms   {plain:<26} {tape}");
 }
 
 fn scan_inputs(sizes: [usize; 5]) -> SelectiveScanInputs<Tape> {
@@ -142,6 +150,7 @@ fn bench_scan(sizes: [usize; 5], with_tape: bool) {
         forward,
         both,
         tape,
+        Some(best_ms(15, || plain::scan(sizes))),
     );
 }
 
@@ -199,7 +208,8 @@ fn bench_ssd(sizes: [usize; 5], with_tape: bool) {
         ));
     });
     let name = format!("ssd b{batch} l{seq} h{nheads} p{headdim} n{d_state}");
-    report(&name, forward, both, tape);
+    let plain = best_ms(5, || plain::ssd(sizes));
+    report(&name, forward, both, tape, Some(plain));
 }
 
 fn bench_conv(sizes: [usize; 3], with_tape: bool) {
@@ -244,6 +254,7 @@ fn bench_conv(sizes: [usize; 3], with_tape: bool) {
         forward,
         both,
         tape,
+        None,
     );
 }
 
@@ -279,7 +290,7 @@ fn bench_norm(sizes: [usize; 4], with_tape: bool) {
         >(operands, &problem)));
     });
     let name = format!("gated_rms_norm b{batch} l{seq} c{channels} g{group_size}");
-    report(&name, forward, both, tape);
+    report(&name, forward, both, tape, None);
 }
 
 fn bench_softmax(sizes: [usize; 4], with_tape: bool) {
@@ -313,7 +324,7 @@ fn bench_softmax(sizes: [usize; 4], with_tape: bool) {
         >(scores, None, &problem)));
     });
     let name = format!("masked_softmax b{batch} h{heads} of {stack} l{seq}");
-    report(&name, forward, both, tape);
+    report(&name, forward, both, tape, None);
 }
 
 fn main() {
@@ -322,8 +333,10 @@ fn main() {
     bench_scan([8, 256, 128, 16, 8], !quick);
     bench_scan([8, 256, 576, 16, 36], !quick);
     bench_scan([4, 512, 128, 16, 8], !quick);
+    bench_scan([4, 512, 576, 16, 36], !quick);
     bench_ssd([8, 256, 4, 32, 32], !quick);
     bench_ssd([8, 256, 9, 64, 64], !quick);
+    bench_ssd([4, 512, 9, 64, 64], !quick);
     bench_ssd([4, 1024, 4, 32, 32], !quick);
     bench_conv([8, 256, 128], !quick);
     bench_conv([8, 256, 576], !quick);
