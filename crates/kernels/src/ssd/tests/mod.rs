@@ -4,11 +4,14 @@ use super::self_test::{self, cases, plain, problem};
 use super::{SsdInputs, SsdOptions, SsdProblem, reference, ssd};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::error::KernelError;
+use crate::self_test::compare::compare;
+use crate::self_test::state_space::extreme;
 use crate::testing::golden;
 use crate::testing::laws::{check_packed, check_split};
 use crate::testing::state_space::{Case, PATHS, Path, Reference, assert_outcomes_close};
 use crate::testing::subject::Subject;
 use burn::tensor::{Tensor, TensorMetadata, backend::Backend, ops::FloatTensor};
+use burn_flex::Flex;
 
 impl Reference for SsdProblem {
     fn with(&self, batch: usize, seq: usize, has_initial_state: bool) -> Self {
@@ -45,6 +48,16 @@ fn golden_values_are_reproduced() {
         for path in PATHS {
             golden.case.check_against(path, &golden.expected);
         }
+    }
+}
+
+/// On the CPU: kernels on GPUs take the gradient of a decay as a difference of sums, of which nothing is left here.
+#[test]
+fn decays_that_leave_nothing_have_no_gradient_on_the_cpu() {
+    let case = extreme(Case::seeded(problem([2, 65, 4, 16, 2, 8, 32]), 4));
+    let tensors = compare(&case.run_public::<Flex>().named(), &case.expected());
+    for tensor in tensors {
+        assert!(tensor.has_passed(), "{tensor:?}");
     }
 }
 
