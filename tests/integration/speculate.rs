@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::cli::output;
+use crate::teacher::Workplace;
 
 fn generate(more: &[&str]) -> String {
     let prompt = "Tell me a story about a cat.";
@@ -99,4 +100,115 @@ fn the_bench_compares_with_plain_decoding() {
         assert!(row["tokens_per_s"].as_f64().unwrap() > 0.0);
         assert!(row["tokens_per_round"].as_f64().unwrap() <= 9.0);
     }
+}
+
+#[test]
+fn drafters_are_trained_like_a_sweep_and_speak_for_its_hybrids() {
+    let place = Workplace::new();
+    let train = [
+        "drafter",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "drafters",
+        "--no-tui",
+        "--set",
+        "drafter.layers=[1]",
+        "--set",
+        "drafter.steps=5",
+        "--set",
+        "drafter.batch_size=2",
+    ];
+    let (code, stdout, stderr) = place.run(&train);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.contains("drafter-1"), "{stdout}");
+    let log = std::fs::read_to_string(place.path("drafters/events.jsonl")).unwrap();
+    assert_eq!(log.matches("\"event\":\"step\"").count(), 5);
+    let (code, again, stderr) = place.run(&["drafter", "--resume", "drafters", "--no-tui"]);
+    assert_eq!((code, again), (Some(0), stdout), "{stderr}");
+
+    let drafter = "drafters/checkpoints/drafter-1/100-distillation";
+    let (code, stdout, _) = place.run(&["inspect", drafter]);
+    assert_eq!(code, Some(0));
+    assert!(stdout.contains("layers      1 (1 attention)"), "{stdout}");
+    let convert = [
+        "convert",
+        "--model",
+        "teacher",
+        "--out",
+        "hybrid",
+        "--attention-ratio",
+        "0.5",
+    ];
+    assert_eq!(place.run(&convert).0, Some(0));
+    let prompt = [
+        "generate",
+        "--model",
+        "hybrid",
+        "--prompt",
+        "one two",
+        "--max-tokens",
+        "20",
+    ];
+    let (code, plain, stderr) = place.run(&prompt);
+    assert_eq!(code, Some(0), "{stderr}");
+    let speculate = [
+        &prompt[..],
+        &["--speculate", drafter, "--draft-tokens", "3"],
+    ]
+    .concat();
+    let (code, found, stderr) = place.run(&speculate);
+    assert_eq!((code, found), (Some(0), plain), "{stderr}");
+
+    let (code, _, stderr) = place.run(&[
+        "drafter",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "more",
+        "--set",
+        "drafter.layers=[99]",
+    ]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("`drafter.layers` is"), "{stderr}");
+    let other = [
+        "generate",
+        "--model",
+        "hybrid",
+        "--prompt",
+        "x",
+        "--speculate",
+        "builtin:tiny",
+    ];
+    let (code, _, stderr) = place.run(&other);
+    assert_eq!(code, Some(1));
+    assert!(
+        stderr.contains("tokenizer of the drafter `builtin:tiny`"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn the_papers_speeds_stand_beside_ours() {
+    let table = [
+        "reproduce",
+        "table-5",
+        "--verifier",
+        "builtin:tiny",
+        "--drafter",
+        "self:1",
+    ];
+    let (code, stdout, stderr) = output(&table);
+    assert_eq!(code, Some(0), "{stderr}");
+    let rows = |source| stdout.lines().filter(|line| line.contains(source)).count();
+    assert_eq!((rows("| paper |"), rows("| ours |")), (6, 2), "{stdout}");
+    let (code, stdout, stderr) = output(&["reproduce", "figure-3"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert_eq!(stdout.matches("| F32 H9 P64 |").count(), 6, "{stdout}");
+    let (code, _, stderr) = output(&["reproduce", "table-1"]);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("`reproduce table-1` needs a model to measure"),
+        "{stderr}"
+    );
 }

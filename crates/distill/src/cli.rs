@@ -19,7 +19,7 @@ pub use measure::{
 pub use model::{ConvertArgs, ForwardArgs, GenerateArgs, InspectArgs};
 pub use run::{
     AblateArgs, ComparisonArgs, PretrainArgs, ReportArgs, ReproduceArgs, RunArgs, SweepArgs,
-    WatchArgs,
+    TrainDrafterArgs, WatchArgs,
 };
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
@@ -39,6 +39,8 @@ pub struct Cli {
 pub enum Command {
     /// Run the whole experiment: convert, distil, fine-tune and measure at each attention ratio
     Sweep(SweepArgs),
+    /// Train drafters for `generate --speculate` from a few of the teacher's layers
+    Drafter(TrainDrafterArgs),
     /// Compare the arms of a built-in ablation at equal budgets, over seeds, with what the paper found
     Ablate(AblateArgs),
     /// Run one of the paper's tables at our scale and print both side by side

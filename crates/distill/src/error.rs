@@ -187,6 +187,12 @@ pub enum DistillError {
         /// What to do about it.
         cure: &'static str,
     },
+    /// A table of speeds without a model.
+    #[error("`reproduce {table}` needs a model to measure, expected `--verifier PATH`")]
+    NoVerifier {
+        /// The table.
+        table: String,
+    },
     /// A drafter whose tokens mean other texts than the verifier's.
     #[error("the tokenizer of the drafter `{}` is not that of the model, expected the same one", path.display())]
     OtherTokenizer {
@@ -234,6 +240,7 @@ impl DistillError {
             | Self::PlanDiffers { .. }
             | Self::UnknownArm { .. }
             | Self::MissingParent { .. }
+            | Self::NoVerifier { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
         }
@@ -255,6 +262,9 @@ impl DistillError {
             }
             Self::OutputExists { .. } => Some("choose another `--out`, or delete it".into()),
             Self::NoTokenizer { cure, .. } => Some((*cure).into()),
+            Self::NoVerifier { .. } => Some(
+                "give the checkpoints of a sweep, such as `RUN/checkpoints/chain/50-sft`".into(),
+            ),
             Self::OtherTokenizer { .. } => {
                 Some("take a drafter made from the same teacher, or `ngram` or `self`".into())
             }

@@ -4,8 +4,9 @@ use std::path::PathBuf;
 use clap::Args;
 use clap::builder::PossibleValuesParser;
 
-use super::MixerArg;
+use super::{DrafterArg, MixerArg};
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
+use crate::commands::speed_table::SPEED_TABLES;
 
 /// Arguments of `sweep`.
 #[derive(Debug, Args)]
@@ -48,6 +49,20 @@ pub struct RunArgs {
     pub no_tui: bool,
 }
 
+/// Arguments of `drafter`.
+#[derive(Debug, Args)]
+pub struct TrainDrafterArgs {
+    /// Recipe whose teacher, data and `[drafter]` are used [default: the tiny one built in]
+    #[arg(long, value_name = "FILE")]
+    pub recipe: Option<PathBuf>,
+    /// Model to draft for, in place of the recipe's teacher: its layers are kept, its replies and distributions learned
+    #[arg(long, value_name = "PATH")]
+    pub from: Option<String>,
+    /// How to run it
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
 /// Arguments of `ablate`.
 #[derive(Debug, Args)]
 pub struct AblateArgs {
@@ -63,8 +78,14 @@ pub struct AblateArgs {
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// Which table
-    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names()))]
+    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names().chain(SPEED_TABLES)))]
     pub name: String,
+    /// Tables 1 and 5: model that verifies, such as a checkpoint of a sweep; may be repeated
+    #[arg(long = "verifier", value_name = "PATH")]
+    pub verifiers: Vec<PathBuf>,
+    /// Tables 1 and 5: who drafts, such as a checkpoint of `distill drafter`; may be repeated [default: self:2, self:4]
+    #[arg(long = "drafter", value_name = "DRAFTER")]
+    pub drafters: Vec<DrafterArg>,
     /// What to run
     #[command(flatten)]
     pub comparison: ComparisonArgs,

@@ -1,5 +1,5 @@
 //! `bench`: how fast the operations run on this device, beside what another implementation reaches.
-mod speculative;
+pub(super) mod speculative;
 mod step;
 
 use std::io::{self, Write};

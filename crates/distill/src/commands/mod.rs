@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::cli::{Cli, Command};
+use crate::commands::speed_table::SPEED_TABLES;
 use crate::error::DistillError;
 
 pub mod ablate;
@@ -22,7 +23,9 @@ pub mod inspect;
 mod launch;
 pub mod pretrain;
 pub mod report;
+pub(crate) mod speed_table;
 pub mod sweep;
+pub mod train_drafter;
 pub mod watch;
 
 /// How a command ended when nothing failed.
@@ -62,7 +65,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let device = crate::backend::device(cli.backend.as_deref())?;
     match cli.command {
         Command::Sweep(args) => sweep::run(args, &device),
+        Command::Drafter(args) => train_drafter::run(args, &device),
         Command::Ablate(args) => ablate::run(&ABLATIONS, &args.name, args.comparison, &device),
+        Command::Reproduce(args) if SPEED_TABLES.contains(&args.name.as_str()) => {
+            speed_table::run(&args, &device)
+        }
         Command::Reproduce(args) => {
             ablate::run(&REPRODUCTIONS, &args.name, args.comparison, &device)
         }

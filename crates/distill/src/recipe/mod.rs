@@ -42,7 +42,8 @@ pub use precision::Precision;
 pub use resolve::AblationBase;
 pub(crate) use resolve::init_name;
 pub use stage::{
-    AlignmentTable, DistillationTable, DpoTable, SftTable, StageKind, StagePlan, Trainable,
+    AlignmentTable, DistillationTable, DpoTable, DrafterTable, SftTable, StageKind, StagePlan,
+    Trainable,
 };
 pub use sweep::{ControlTable, StudentTable, SweepTable, TeacherTable};
 pub use teacher_cache::{TeacherCachePlan, TeacherCacheTable};
@@ -88,6 +89,9 @@ pub struct Recipe {
     /// Stage 3.
     #[serde(default)]
     pub dpo: DpoTable,
+    /// The stage of `distill drafter`.
+    #[serde(default)]
+    pub drafter: DrafterTable,
     /// What is measured after each stage.
     #[serde(default)]
     pub eval: EvalTable,

@@ -132,6 +132,9 @@ pub struct ArmPlan {
     /// How it finds the layers that keep attention; absent where `student` says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layer_choice: Option<LayerChoicePlan>,
+    /// Layers of the teacher that the students keep, as they are, to draft for it or its hybrids; absent for hybrids.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drafter_layers: Option<usize>,
     /// Whether each rung starts from the one before; otherwise each starts from the init model.
     pub is_chained: bool,
     /// Ratios in order.
@@ -141,6 +144,8 @@ pub struct ArmPlan {
 impl ArmPlan {
     /// Name of the main arm.
     pub const CHAIN: &'static str = "chain";
+    /// How the names of drafters begin; the number of their layers follows.
+    pub const DRAFTER: &'static str = "drafter-";
 
     /// What tells the arm from the main one; `None` for that.
     pub fn side_name(&self) -> Option<&str> {

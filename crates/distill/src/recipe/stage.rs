@@ -1,6 +1,7 @@
 //! Recipe tables `[alignment]`, `[distillation]`, `[sft]`, `[dpo]`, and a stage as it will run.
 use serde::{Deserialize, Serialize};
 
+use super::ArmPlan;
 use super::alignment::AlignmentTarget;
 use super::dpo::{DpoLossKind, DpoPlan, DpoReference};
 use super::loss::{DivergenceKind, KlMask, KlReduction, LossFields, LossPlan};
@@ -188,6 +189,13 @@ loss_table! {
     /// `[sft]`.
     SftTable {}
 }
+loss_table! {
+    /// `[drafter]`: what `distill drafter` trains.
+    DrafterTable {
+        /// Layers of each drafter ([2, 4]).
+        layers: Vec<usize>,
+    }
+}
 stage_table! {
     /// `[dpo]`.
     DpoTable {
@@ -253,6 +261,14 @@ impl StagePlan {
     /// Sequences that the stage sees.
     pub fn sequences(&self) -> usize {
         self.steps * self.grad_accumulation * self.rows()
+    }
+
+    /// The table of the recipe that it follows.
+    pub fn table(&self) -> &'static str {
+        match self.arm.starts_with(ArmPlan::DRAFTER) {
+            true => "drafter",
+            false => self.kind.name(),
+        }
     }
 
     /// Arm, ratio in percent and stage: `chain/12.5-sft`.

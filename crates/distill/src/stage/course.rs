@@ -167,7 +167,7 @@ impl<'a, B: SsmBackend> Course<'a, B> {
             return Ok(());
         };
         let (step, max_rewinds) = (self.step, self.guard.plan.max_rewinds);
-        let (table, rewinds) = (self.stage.kind.name(), self.guard.counts.rewinds);
+        let (table, rewinds) = (self.stage.table(), self.guard.counts.rewinds);
         anyhow::ensure!(
             rewinds < max_rewinds,
             "stage `{}`, step {step}: {reason}; it was rewound {rewinds} times (`guard.max_rewinds`): \

@@ -2,7 +2,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Tensor, backend::Backend};
-use model::{HybridConfig, LlamaConfig, SsmConfig};
+use model::{HybridConfig, LlamaConfig, SsmConfig, spread_layers};
 
 use super::models::{layer_plan, ssm_config};
 use crate::dashboard::{duration, percent};
@@ -139,12 +139,7 @@ pub fn describe(
     let (mut tokens, mut flops, mut memory_bytes) = (0, 0.0, 0);
     for arm in &plan.arms {
         for rung in &arm.rungs {
-            let layers = layer_plan(&arm.student, teacher.llama.n_layers, rung.attention_ratio)?;
-            let config = HybridConfig {
-                llama: teacher.llama.clone(),
-                attn_layers: layers.attn_layers,
-                ssm: Some(ssm_config(&arm.student, teacher)),
-            };
+            let config = student_config(arm, teacher, rung.attention_ratio)?;
             for stage_plan in &rung.stages {
                 let cost = stage(&config, plan, stage_plan);
                 let label = label(arm, stage_plan);
@@ -175,6 +170,23 @@ pub fn describe(
         flops_per_s / 1e9
     );
     Ok(text)
+}
+
+/// What the teacher becomes at a ratio of an arm.
+fn student_config(
+    arm: &ArmPlan,
+    teacher: &HybridConfig,
+    attention_ratio: f64,
+) -> Result<HybridConfig, model::ModelError> {
+    let n_layers = teacher.llama.n_layers;
+    if let Some(count) = arm.drafter_layers {
+        return teacher.shrink(&spread_layers(n_layers, count));
+    }
+    Ok(HybridConfig {
+        llama: teacher.llama.clone(),
+        attn_layers: layer_plan(&arm.student, n_layers, attention_ratio)?.attn_layers,
+        ssm: Some(ssm_config(&arm.student, teacher)),
+    })
 }
 
 /// `50 % distillation (random-mixer)`; the main arm has no name.

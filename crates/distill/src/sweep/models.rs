@@ -6,7 +6,9 @@ use burn::tensor::{Int, Tensor, TensorData};
 use eval::perplexity::{MaskedExample, masked_examples};
 use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
-use model::{HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_state_bytes};
+use model::{
+    HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_state_bytes, spread_layers,
+};
 
 use super::estimate::{self, bytes as size};
 use super::layer_ranking::Ranker;
@@ -104,7 +106,7 @@ fn out_of_memory(
 ) -> DistillError {
     let smaller = in_parts(stage, stage.batch_size.div_ceil(2));
     let needed = |stage: &StagePlan| size(estimate::stage(config, plan, stage).memory_bytes);
-    let table = stage.kind.name();
+    let table = stage.table();
     DistillError::OutOfMemory {
         stage: stage.path(),
         wanted: size(usize::try_from(bytes).unwrap_or(usize::MAX)),
@@ -147,6 +149,14 @@ pub fn model_size(config: &HybridConfig) -> ModelSize {
 /// [`DistillError::RecipeValue`] with the ratios that can, or with the list of layers that does not serve.
 pub fn check_ratios(plan: &Plan, n_layers: usize) -> Result<(), DistillError> {
     for arm in &plan.arms {
+        if let Some(count) = arm.drafter_layers.filter(|count| *count >= n_layers) {
+            return Err(DistillError::RecipeValue {
+                recipe: plan.name.clone(),
+                field: "drafter.layers".into(),
+                found: format!("[.., {count}, ..]"),
+                expected: format!("below {n_layers}, the layers of the teacher"),
+            });
+        }
         for rung in &arm.rungs {
             let ratio = rung.attention_ratio;
             let value = |field: &str, found: String, expected: String| DistillError::RecipeValue {
@@ -208,6 +218,9 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         arm: &ArmPlan,
         attention_ratio: f64,
     ) -> anyhow::Result<HybridModel<B>> {
+        if let Some(count) = arm.drafter_layers {
+            return Ok(from.shrink(&spread_layers(from.n_layers(), count))?);
+        }
         let layers = layer_plan(&arm.student, from.n_layers(), attention_ratio)?;
         let ssm = ssm_config(&arm.student, self.teacher.model.config());
         let student = from.convert(&ssm, &layers, arm.init, arm.seed)?;

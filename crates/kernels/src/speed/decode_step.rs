@@ -53,7 +53,7 @@ pub fn decode_step<B: SsmBackend>(heads: DecodeHeads, batch: usize, dtype: DType
     }
 }
 
-fn mamba2<B: SsmBackend>(heads: DecodeHeads) -> DecodeStep<B> {
+pub(super) fn mamba2<B: SsmBackend>(heads: DecodeHeads) -> DecodeStep<B> {
     let device = Default::default();
     let mut seeded = Seeded::new(2);
     let d_inner = heads.nheads * heads.headdim;

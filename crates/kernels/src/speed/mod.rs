@@ -11,6 +11,7 @@ mod inputs;
 mod mamba2;
 mod selective_scan;
 mod timing;
+mod verify;
 
 pub use attention::masked_softmax;
 pub use block::{rms_norm, rotary, swiglu};
@@ -18,3 +19,4 @@ pub use decode_step::{DecodeHeads, decode_step};
 pub use mamba2::{Heads, causal_conv1d, gated_rms_norm, ssd};
 pub use selective_scan::{Channels, selective_scan};
 pub use timing::{Measurement, copy_gigabytes_per_s};
+pub use verify::verify_ms;

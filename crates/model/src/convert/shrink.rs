@@ -28,8 +28,17 @@ impl<B: Backend> HybridModel<B> {
     /// # Errors
     /// [`ModelError::Convert`] if no layer is named, one is named twice or out of order, or one does not exist.
     pub fn shrink(&self, layers: &[usize]) -> Result<Self, ModelError> {
-        let source = self.config();
-        let n_layers = source.llama.n_layers;
+        Ok(self.with_layers(self.config().shrink(layers)?, layers))
+    }
+}
+
+impl HybridConfig {
+    /// The configuration of a model of which only `layers` stay, in this order.
+    ///
+    /// # Errors
+    /// [`ModelError::Convert`] if no layer is named, one is named twice or out of order, or one does not exist.
+    pub fn shrink(&self, layers: &[usize]) -> Result<Self, ModelError> {
+        let n_layers = self.llama.n_layers;
         let is_ascending = layers.windows(2).all(|pair| pair[0] < pair[1]);
         if !is_ascending || layers.last().is_none_or(|last| *last >= n_layers) {
             return Err(ModelError::Convert {
@@ -38,18 +47,16 @@ impl<B: Backend> HybridModel<B> {
                 expected: format!("ascending layer indices below {n_layers}"),
             });
         }
-        let has_attention = |at: &usize| source.attn_layers.contains(&layers[*at]);
+        let has_attention = |at: &usize| self.attn_layers.contains(&layers[*at]);
         let attn_layers: Vec<usize> = (0..layers.len()).filter(has_attention).collect();
-        let mut llama = source.llama.clone();
+        let has_ssm = attn_layers.len() < layers.len();
+        let mut llama = self.llama.clone();
         llama.n_layers = layers.len();
-        let config = HybridConfig {
-            ssm: (attn_layers.len() < layers.len())
-                .then(|| source.ssm.clone())
-                .flatten(),
-            attn_layers,
+        Ok(Self {
             llama,
-        };
-        Ok(self.with_layers(config, layers))
+            attn_layers,
+            ssm: has_ssm.then(|| self.ssm.clone()).flatten(),
+        })
     }
 }
 

@@ -207,7 +207,7 @@ fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed, base: &PlainSpeed
 }
 
 /// Seeded questions as a chat, or as they are for models without a template; any ids without a tokenizer.
-fn prompts(
+pub(in crate::commands) fn prompts(
     loaded: &LoadedModel<InnerBackend>,
     batch: usize,
     seed: u64,

@@ -3,6 +3,7 @@ use super::check::{Check, check_stage};
 use super::dpo::dpo_plan;
 use super::loss::loss_plan;
 use crate::error::DistillError;
+use crate::recipe::stage::SharedFields;
 use crate::recipe::{
     ArmPlan, InitFrom, LayerChoicePlan, LayoutKey, LossPlan, Recipe, RungPlan, StageKind,
     StagePlan, StudentPlan, Trainable,
@@ -126,6 +127,7 @@ fn arm(
         student: student.clone(),
         init,
         seed: recipe.seed,
+        drafter_layers: None,
         is_chained: false,
         rungs,
     })
@@ -187,7 +189,6 @@ fn stage(
         StageKind::Sft => (3e-4, [0.9, 0.999], 1.0, 8),
         StageKind::Dpo => (2e-5, [0.9, 0.999], 1.0, 4),
     };
-    let steps = shared.steps.unwrap_or(100);
     let trainable = match kind {
         StageKind::Alignment | StageKind::Distillation => Trainable::Mixers,
         _ => Trainable::All,
@@ -201,19 +202,71 @@ fn stage(
         arm: arm.into(),
         kind,
         attention_ratio,
-        steps,
-        batch_size: shared.batch_size.unwrap_or(batch_size),
-        grad_accumulation: shared.grad_accumulation.unwrap_or(1),
-        lr_peak: shared.lr_peak.unwrap_or(lr_peak),
-        warmup_steps: shared.warmup_steps.unwrap_or(steps.div_ceil(10).min(steps)),
-        betas: shared.betas.unwrap_or(betas),
-        weight_decay: shared.weight_decay.unwrap_or(0.0),
-        clip_norm: shared.clip_norm.unwrap_or(clip_norm),
-        trainable: shared.trainable.unwrap_or(trainable),
+        steps: 100,
+        batch_size,
+        grad_accumulation: 1,
+        lr_peak,
+        warmup_steps: 0,
+        betas,
+        weight_decay: 0.0,
+        clip_norm,
+        trainable,
         alignment: recipe.alignment.target.unwrap_or_default(),
         loss,
         dpo: dpo_plan(&recipe.dpo, check)?,
         seed: recipe.seed,
+    };
+    written(plan, &shared, check)
+}
+
+/// The stage of a drafter, with every layer trained; rates as method, section 5.4, begins with.
+pub(super) fn drafter_stage(
+    recipe: &Recipe,
+    arm: &str,
+    check: &Check,
+) -> Result<StagePlan, DistillError> {
+    let table = &recipe.drafter;
+    let plan = StagePlan {
+        arm: arm.into(),
+        kind: StageKind::Distillation,
+        attention_ratio: 1.0,
+        steps: 100,
+        batch_size: 8,
+        grad_accumulation: 1,
+        lr_peak: 1e-4,
+        warmup_steps: 0,
+        betas: [0.9, 0.98],
+        weight_decay: 0.0,
+        clip_norm: 1.0,
+        trainable: Trainable::All,
+        alignment: recipe.alignment.target.unwrap_or_default(),
+        loss: loss_plan("drafter", &table.loss(), 1.0, check)?,
+        dpo: dpo_plan(&recipe.dpo, check)?,
+        seed: recipe.seed,
+    };
+    written(plan, &table.shared(), check)
+}
+
+/// `defaults` with what the recipe says in their place; a tenth of the steps warms up.
+fn written(
+    defaults: StagePlan,
+    table: &SharedFields,
+    check: &Check,
+) -> Result<StagePlan, DistillError> {
+    let steps = table.steps.unwrap_or(defaults.steps);
+    let plan = StagePlan {
+        steps,
+        batch_size: table.batch_size.unwrap_or(defaults.batch_size),
+        grad_accumulation: table
+            .grad_accumulation
+            .unwrap_or(defaults.grad_accumulation),
+        lr_peak: table.lr_peak.unwrap_or(defaults.lr_peak),
+        warmup_steps: table.warmup_steps.unwrap_or(steps.div_ceil(10).min(steps)),
+        betas: table.betas.unwrap_or(defaults.betas),
+        weight_decay: table.weight_decay.unwrap_or(defaults.weight_decay),
+        clip_norm: table.clip_norm.unwrap_or(defaults.clip_norm),
+        trainable: table.trainable.unwrap_or(defaults.trainable),
+        ..defaults
     };
     check_stage(&plan, check)?;
     Ok(plan)

@@ -92,7 +92,7 @@ pub(super) fn is_name(name: &str) -> bool {
 }
 
 pub(super) fn check_stage(plan: &StagePlan, check: &Check) -> Result<(), DistillError> {
-    let table = plan.kind.name();
+    let table = plan.table();
     let count = |field: &str, value: usize| {
         check.that(
             value >= 1,

@@ -3,6 +3,7 @@ mod ablation;
 mod arms;
 mod check;
 mod dpo;
+mod drafter;
 mod loss;
 mod teacher_cache;
 
