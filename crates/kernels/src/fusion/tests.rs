@@ -138,10 +138,10 @@ fn our_operations_and_fused_neighbours_run_in_one_queue_and_leave_nothing_behind
     assert!(left.is_empty(), "{} of {} left", left.len(), made.len());
 }
 
-/// `verify`, which is not among the cases, has tests of its own.
 #[test]
 fn every_case_passes_in_the_queue() {
-    check_cases::<Subject>(&mut |check| check.assert_passed("queued"));
+    let device = Default::default();
+    check_cases::<Subject>(&device, &mut |check| check.assert_passed("queued"));
 }
 
 #[test]
