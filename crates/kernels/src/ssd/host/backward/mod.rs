@@ -146,7 +146,7 @@ fn head_body<const FMA: bool>(
     unsafe {
         out.a.part(task, 1)[0] = sums.a as f32;
         if p.has_d {
-            out.d.part(task, 1)[0] = sums.d;
+            out.d.part(task, 1)[0] = sums.d as f32;
         }
         if p.has_dt_bias {
             out.dt_bias.part(task, 1)[0] = sums.dt_bias as f32;

@@ -28,15 +28,16 @@ pub(super) struct Scratch {
     db: Vec<f32>,
     dc: Vec<f32>,
     grouped_lines: Vec<f32>,
-    dcum: [f32; CHUNK],
-    ddt: [f32; CHUNK],
+    /// Small differences of large sums.
+    dcum: [f64; CHUNK],
+    ddt: [f64; CHUNK],
 }
 
 /// Running sums of one head.
 #[derive(Default)]
 pub(super) struct Sums {
     pub(super) a: f64,
-    pub(super) d: f32,
+    pub(super) d: f64,
     pub(super) dt_bias: f64,
 }
 
@@ -129,7 +130,7 @@ impl Scratch {
                 ds.copy_from_slice(dy);
             }
             if p.has_d {
-                sums.d += dot::<FMA>(ds, &operands.x[first..first + width]);
+                sums.d += dot(ds, &operands.x[first..first + width]);
             }
         }
     }
@@ -158,30 +159,37 @@ impl Scratch {
             multiply::<FMA, false>(sizes, left, &self.x_columns, CHUNK, out, CHUNK);
         }
 
-        // F = dM R L, E = F dt; dR = dM L dt, M = R L dt.
-        let mut column_sums = [Lanes::ZERO; CHUNK / LANES];
+        // F = dM R L, E = F dt; dR = dM L dt, M = R L dt. `dcum` is a row's sum of E less a column's: both are of the
+        // same rounded products, and a step's own, which nothing decays, is in neither.
+        self.dcum.fill(0.0);
+        self.ddt.fill(0.0);
         for row in 0..q {
-            let mut row_sum = Lanes::ZERO;
+            let mut row_sum = [0.0; LANES];
             for first in (0..=row).step_by(LANES) {
                 let part = first..first + LANES;
                 let line = row * CHUNK + first..row * CHUNK + first + LANES;
-                let dt = Lanes::load(&self.decays.dt[part]);
+                let dt = Lanes::load(&self.decays.dt[part.clone()]);
                 let decay = decay_line::<FMA>(&self.decays, row, first);
                 let score = Lanes::load(&self.mixing[line.clone()]);
                 let through = Lanes::load(&self.dscores[line.clone()]) * decay;
-                let per_pair = through * score;
-                column_sums[first / LANES] = column_sums[first / LANES] + per_pair;
-                row_sum = per_pair.mul_add::<FMA>(dt, row_sum);
+                let mut per_pair = through * score;
                 (through * dt).store(&mut self.dscores[line.clone()]);
                 (score * decay * dt).store(&mut self.mixing[line]);
+                for (sum, value) in self.ddt[part.clone()].iter_mut().zip(per_pair.0) {
+                    *sum += f64::from(value);
+                }
+                if part.contains(&row) {
+                    per_pair.0[row - first] = 0.0;
+                }
+                let weighed = (per_pair * dt).0.map(f64::from);
+                for (sum, value) in row_sum.iter_mut().zip(weighed) {
+                    *sum += value;
+                }
+                for (sum, value) in self.dcum[part].iter_mut().zip(weighed) {
+                    *sum -= value;
+                }
             }
-            self.dcum[row] = row_sum.sum();
-        }
-        for (first, sums) in column_sums.into_iter().enumerate() {
-            sums.store(&mut self.ddt[first * LANES..(first + 1) * LANES]);
-        }
-        for t in 0..q {
-            self.dcum[t] -= self.ddt[t] * self.decays.dt[t];
+            self.dcum[row] += row_sum.iter().sum::<f64>();
         }
 
         let stride = p.ngroups * d_state;
@@ -229,7 +237,7 @@ impl Scratch {
         segment: Segment,
         entering: Option<&[f32]>,
         dstate: Option<&mut Vec<f32>>,
-    ) -> f32 {
+    ) -> f64 {
         let (q, width, d_state) = (segment.length, p.headdim, p.d_state);
         let stride = p.ngroups * d_state;
         let grouped = at.grouped(p, segment.start);
@@ -257,7 +265,7 @@ impl Scratch {
             multiply::<FMA, false>(sizes, left, &self.turned, d_state, lines, d_state);
             for t in 0..q {
                 let line = &lines[t * d_state..(t + 1) * d_state];
-                self.dcum[t] += dot::<FMA>(line, &c[t * stride..t * stride + d_state]);
+                self.dcum[t] += dot(line, &c[t * stride..t * stride + d_state]);
                 for (dc, value) in self.dc[t * d_state..].iter_mut().zip(line) {
                     *dc += value;
                 }
@@ -267,7 +275,7 @@ impl Scratch {
             return 0.0;
         };
         let mut dtotal = match entering {
-            Some(entering) => self.decays.whole * dot::<FMA>(dstate, entering),
+            Some(entering) => f64::from(self.decays.whole) * dot(dstate, entering),
             None => 0.0,
         };
         let left = Left {
@@ -304,7 +312,7 @@ impl Scratch {
             let to_end = self.decays.to_end[t];
             let weight = to_end * self.decays.dt[t];
             let line = &self.lines[t * width..(t + 1) * width];
-            let dweight = dot::<FMA>(line, &x[t * row_stride..t * row_stride + width]);
+            let dweight = dot(line, &x[t * row_stride..t * row_stride + width]);
             for (dx, value) in self.dx[t * width..].iter_mut().zip(line) {
                 *dx += weight * value;
             }
@@ -312,9 +320,9 @@ impl Scratch {
             for (db, value) in self.db[t * d_state..].iter_mut().zip(line) {
                 *db += weight * value;
             }
-            self.ddt[t] += to_end * dweight;
-            self.dcum[t] -= weight * dweight;
-            dtotal += weight * dweight;
+            self.ddt[t] += f64::from(to_end) * dweight;
+            self.dcum[t] -= f64::from(weight) * dweight;
+            dtotal += f64::from(weight) * dweight;
         }
         dtotal
     }
@@ -328,7 +336,7 @@ impl Scratch {
         p: &SsdProblem,
         at: Head,
         segment: Segment,
-        dtotal: f32,
+        dtotal: f64,
         out: &Outputs<'_>,
         sums: &mut Sums,
     ) {
@@ -336,13 +344,12 @@ impl Scratch {
         let rate = f64::from(operands.a[at.head]);
         let part = at.head % (p.nheads / p.ngroups);
         let partial = part * p.batch * p.seq * p.ngroups * d_state;
-        // Small differences of large sums.
-        let mut dlog_decay = f64::from(dtotal);
+        let mut dlog_decay = dtotal;
         for t in (0..segment.length).rev() {
             let step = segment.start + t;
-            dlog_decay += f64::from(self.dcum[t]);
+            dlog_decay += self.dcum[t];
             sums.a += f64::from(self.decays.dt[t]) * dlog_decay;
-            let ddt = f64::from(self.ddt[t]) + rate * dlog_decay;
+            let ddt = self.ddt[t] + rate * dlog_decay;
             let ddt = ddt * f64::from(self.decays.dt_slope[t]);
             sums.dt_bias += ddt;
             let grouped = partial + at.grouped(p, step);
@@ -387,12 +394,15 @@ impl Scratch {
     }
 }
 
-/// Scalar product, always in the same order.
+/// Scalar product in f64, always in the same order.
 #[inline(always)]
-fn dot<const FMA: bool>(left: &[f32], right: &[f32]) -> f32 {
-    let mut sum = Lanes::ZERO;
+fn dot(left: &[f32], right: &[f32]) -> f64 {
+    let mut sums = [0.0; LANES];
     for (left, right) in left.chunks(LANES).zip(right.chunks(LANES)) {
-        sum = Lanes::load(left).mul_add::<FMA>(Lanes::load(right), sum);
+        let factors = left.iter().zip(right);
+        for (sum, (left, right)) in sums.iter_mut().zip(factors) {
+            *sum += f64::from(*left) * f64::from(*right);
+        }
     }
-    sum.sum()
+    sums.iter().sum()
 }
