@@ -1,5 +1,6 @@
 //! What a backend has to offer for the operations of this crate.
 
+use crate::adamw::{self, AdamwOperands, AdamwResults, AdamwStep};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
@@ -10,6 +11,7 @@ use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
+use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
@@ -223,6 +225,16 @@ pub trait SsmBackend: Backend {
         problem: &CrossEntropyKlProblem,
     ) -> CrossEntropyKlResults<Self> {
         cross_entropy_kl::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`adamw`](crate::adamw()).
+    fn adamw(operands: AdamwOperands<Self>, step: &AdamwStep) -> AdamwResults<Self> {
+        adamw::reference::step::<Self>(operands, step)
+    }
+
+    /// [`squared_norm`](crate::squared_norm()) of at least one tensor.
+    fn squared_norm(tensors: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        squared_norm::reference::sum::<Self>(tensors)
     }
 
     /// What the device has that kernels are chosen by: names and values, for people.

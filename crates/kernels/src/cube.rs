@@ -11,6 +11,7 @@ pub(crate) mod tensor;
 
 pub use compiled::keep_compiled_kernels;
 
+use crate::adamw::{self, AdamwOperands, AdamwResults, AdamwStep};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
@@ -22,6 +23,7 @@ use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
+use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
@@ -190,6 +192,14 @@ where
         problem: &CrossEntropyKlProblem,
     ) -> CrossEntropyKlResults<Self> {
         cross_entropy_kl::launch::forward(operands, problem)
+    }
+
+    fn adamw(operands: AdamwOperands<Self>, step: &AdamwStep) -> AdamwResults<Self> {
+        adamw::launch::step(operands, step)
+    }
+
+    fn squared_norm(tensors: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        squared_norm::launch::sum(tensors)
     }
 
     fn device_features(device: &Device<Self>) -> Vec<(&'static str, String)> {

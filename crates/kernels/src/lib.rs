@@ -14,8 +14,10 @@
 //! | [`decode_step()`] | both mixers | one token: all of the above that a mixer does between its projections |
 //! | [`verify()`] | both mixers | drafted tokens, after as many of the last ones as were kept |
 //! | [`cross_entropy_kl()`] | training | cross-entropy and forward KL of each row of logits, with their gradient |
+//! | [`squared_norm()`] | training | sum of the squares of all gradients |
+//! | [`adamw()`] | training | one step of the optimiser for one tensor |
 //!
-//! Tensors are time-major: `[batch, seq, channels]`, channels innermost. Everything is
+//! Tensors are time-major: `[batch, seq, channels]`, channels innermost. All but the last two is
 //! differentiable, through the last state too, so that a long sequence can be run in pieces. A
 //! `reset` input marks where documents start in packed rows; nothing is carried across it.
 //!
@@ -61,6 +63,7 @@
 //! ```
 
 mod activation;
+pub mod adamw;
 mod autodiff;
 mod backend;
 pub mod causal_conv1d;
@@ -84,6 +87,7 @@ mod seeded;
 pub mod selective_scan;
 pub mod self_test;
 pub mod speed;
+pub mod squared_norm;
 pub mod ssd;
 pub mod swiglu;
 #[cfg(feature = "tch")]
@@ -92,6 +96,7 @@ mod tch;
 pub mod testing;
 pub mod verify;
 
+pub use adamw::{AdamwOutput, AdamwStep, adamw};
 pub use backend::{SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
 pub use cross_entropy_kl::{CrossEntropyKlInputs, CrossEntropyKlOutput, cross_entropy_kl};
@@ -104,6 +109,7 @@ pub use masked_softmax::{VisibleKeys, masked_softmax};
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};
+pub use squared_norm::squared_norm;
 pub use ssd::{SsdInputs, SsdOptions, SsdOutput, ssd};
 pub use swiglu::swiglu;
 pub use verify::{Kept, VerifyState, verify};

@@ -5,15 +5,13 @@ use std::collections::HashSet;
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::optim::GradientsParams;
-use burn::tensor::Tensor;
 use burn::tensor::backend::Backend;
-use kernels::SsmBackend;
+use burn::tensor::{Tensor, TensorPrimitive};
+use kernels::{SsmBackend, squared_norm};
 use model::HybridModel;
 
-use crate::loss::total;
-
 /// Sum of squares over every gradient, `[1]`, on the device; zero when there are none.
-pub fn norm_squared<B: Backend, M: Module<Autodiff<B>>>(
+pub fn norm_squared<B: SsmBackend, M: Module<Autodiff<B>>>(
     model: &M,
     gradients: &GradientsParams,
     device: &B::Device,
@@ -23,21 +21,18 @@ pub fn norm_squared<B: Backend, M: Module<Autodiff<B>>>(
         parts: Vec::new(),
     };
     model.visit(&mut visitor);
-    if visitor.parts.is_empty() {
-        return Tensor::zeros([1], device);
-    }
-    total(Tensor::cat(visitor.parts, 0))
+    squared_norm(visitor.parts, device)
 }
 
 struct SquaredNorm<'a, B: Backend> {
     gradients: &'a GradientsParams,
-    parts: Vec<Tensor<B, 1>>,
+    parts: Vec<TensorPrimitive<B>>,
 }
 
 impl<B: Backend> ModuleVisitor<Autodiff<B>> for SquaredNorm<'_, B> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
         if let Some(gradient) = self.gradients.get::<B, D>(param.id) {
-            self.parts.push(total(gradient.clone() * gradient));
+            self.parts.push(gradient.into_primitive());
         }
     }
 }

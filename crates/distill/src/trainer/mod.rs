@@ -1,18 +1,20 @@
 //! The training loop's inner part: one optimiser step on [`Autodiff`] with accumulation, clipping and AdamW.
 //!
-//! The learning rate follows [`Schedule`]; the updates are burn-optim's AdamW with epsilon 1e-8.
+//! The learning rate follows [`Schedule`]; the updates are those of burn-optim's AdamW with epsilon 1e-8.
 
+mod adamw;
 mod gradients;
 mod schedule;
 mod state;
 
 use burn::backend::Autodiff;
 use burn::optim::adaptor::OptimizerAdaptor;
-use burn::optim::{AdamW, AdamWConfig, GradientsAccumulator, GradientsParams, Optimizer};
+use burn::optim::{GradientsAccumulator, GradientsParams, Optimizer};
 use burn::tensor::Tensor;
 use kernels::SsmBackend;
 use model::{CheckpointedBlocks, HybridModel};
 
+pub use adamw::FusedAdamW;
 pub use gradients::{DecayGroups, norm_squared, scaled};
 pub use schedule::Schedule;
 
@@ -65,23 +67,20 @@ pub struct Trainer<B: SsmBackend> {
 }
 
 type Model<B> = HybridModel<Autodiff<B>>;
-type Adaptor<B> = OptimizerAdaptor<AdamW, Model<B>, Autodiff<B>>;
+type Adaptor<B> = OptimizerAdaptor<FusedAdamW, Model<B>, Autodiff<B>>;
 
 impl<B: SsmBackend> Trainer<B> {
     /// A fresh optimiser for the tensors of `model` that require gradients.
     pub fn new(config: TrainerConfig, model: &Model<B>, device: &B::Device) -> Self {
-        let adamw = AdamWConfig::new()
-            .with_beta_1(config.betas[0] as f32)
-            .with_beta_2(config.betas[1] as f32)
-            .with_epsilon(1e-8);
+        let adamw = |weight_decay| FusedAdamW {
+            betas: config.betas.map(|beta| beta as f32),
+            weight_decay,
+        };
         Self {
             config,
             groups: DecayGroups::of(model),
-            decayed: adamw
-                .clone()
-                .with_weight_decay(config.weight_decay as f32)
-                .init(),
-            undecayed: adamw.with_weight_decay(0.0).init(),
+            decayed: adamw(config.weight_decay as f32).into(),
+            undecayed: adamw(0.0).into(),
             device: device.clone(),
             step: 0,
         }

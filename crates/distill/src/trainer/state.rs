@@ -8,16 +8,18 @@ use burn::module::{Module, ModuleMapper, ModuleVisitor, Param, ParamId};
 use burn::optim::adaptor::OptimizerAdaptor;
 
 use burn::optim::record::AdaptorRecord;
-use burn::optim::{AdamW, AdamWState, AdaptiveMomentumState, Optimizer};
+use burn::optim::{AdamWState, AdaptiveMomentumState, Optimizer};
 use burn::tensor::{Tensor, TensorData};
 use kernels::SsmBackend;
 
-use super::{Adaptor, Model, Trainer};
+use super::{Adaptor, FusedAdamW, Model, Trainer};
 use crate::checkpoint::Tensors;
 
 /// Moments by parameter, as burn keeps them.
-type Moments<B> =
-    <OptimizerAdaptor<AdamW, Model<B>, Autodiff<B>> as Optimizer<Model<B>, Autodiff<B>>>::Record;
+type Moments<B> = <OptimizerAdaptor<FusedAdamW, Model<B>, Autodiff<B>> as Optimizer<
+    Model<B>,
+    Autodiff<B>,
+>>::Record;
 
 impl<B: SsmBackend> Trainer<B> {
     /// The tensors of `model` that are trained, and both moments of those that were updated.

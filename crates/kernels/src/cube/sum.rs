@@ -33,6 +33,29 @@ pub(crate) fn largest_of<N: Size>(vector: Vector<f32, N>) -> f32 {
     largest
 }
 
+/// Sums the values of a cube's `units`, a power of two, in shared memory of that size; every unit gets the sum.
+#[cube]
+pub(crate) fn sum_units(
+    shared: &mut SharedMemory<f32>,
+    value: f32,
+    #[comptime] units: usize,
+) -> f32 {
+    let unit = UNIT_POS as usize;
+    sync_cube();
+    shared[unit] = value;
+    sync_cube();
+    #[unroll]
+    for round in 0..comptime!(units.trailing_zeros()) {
+        let stride = comptime!(units >> (round + 1));
+        if unit < stride {
+            let other = shared[unit + stride];
+            shared[unit] += other;
+        }
+        sync_cube();
+    }
+    shared[0]
+}
+
 /// Sums `count` values `stride` apart, the work shared by the units of a cube column. Every unit of
 /// the cube has to call it; units with `UNIT_POS_Y` 0 get the sum.
 #[cube]

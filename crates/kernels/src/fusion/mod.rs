@@ -5,6 +5,7 @@ mod queued;
 #[cfg(all(test, feature = "flex", feature = "wgpu"))]
 mod tests;
 
+use crate::adamw::{AdamwOperands, AdamwResults, AdamwStep};
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
@@ -372,6 +373,22 @@ impl<B: FusionBackend + SsmBackend> SsmBackend for Fusion<B> {
         };
         let ([values], gradient) = queue("cross_entropy_kl", inputs, ([values], gradient), run);
         (values, gradient)
+    }
+
+    fn adamw(operands: AdamwOperands<Self>, step: &AdamwStep) -> AdamwResults<Self> {
+        let step = *step;
+        let [parameter, _, moment_1, moment_2] = operands.each_ref().map(like::<B>);
+        let forms = ([parameter, moment_1, moment_2], None);
+        let run = move |x: &mut Inputs<'_, B>| (B::adamw(x.floats(), &step), None);
+        queue("adamw", operands.map(Some), forms, run).0
+    }
+
+    fn squared_norm(tensors: Vec<FloatTensor<Self>>) -> FloatTensor<Self> {
+        let (count, form) = (tensors.len(), (Shape::new([1]), DType::F32));
+        let tensors = tensors.into_iter().map(Some);
+        queue_one::<B>("squared_norm", tensors, form, move |x| {
+            B::squared_norm((0..count).map(|_| x.float()).collect())
+        })
     }
 
     fn device_features(device: &Device<Self>) -> Vec<(&'static str, String)> {

@@ -6,8 +6,8 @@ use super::host::{self, Layout};
 use super::{mixer, single_output, state_space};
 use crate::backend::SsmBackend;
 use crate::{
-    causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, rms_norm, rotary,
-    selective_scan, ssd, swiglu, verify,
+    adamw, causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, rms_norm,
+    rotary, selective_scan, squared_norm, ssd, swiglu, verify,
 };
 use burn::tensor::Device;
 
@@ -91,6 +91,18 @@ fn check_some<B: SsmBackend>(every: usize, report: &mut dyn FnMut(CaseCheck)) {
         tensors: case.check::<B>(),
     };
     check_all(every, cross_entropy_kl::self_test::cases(), loss, report);
+    let step = |case: &adamw::self_test::Case| CaseCheck {
+        op: "adamw",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    check_all(every, adamw::self_test::cases(), step, report);
+    let sum = |case: &squared_norm::self_test::Case| CaseCheck {
+        op: "squared_norm",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    check_all(every, squared_norm::self_test::cases(), sum, report);
     for case in mixer::cases() {
         report(CaseCheck {
             op: "mixer",
@@ -275,6 +287,15 @@ mod tests {
         for case in cross_entropy_kl::self_test::cases() {
             assert_tells(&case.label(), &case.naive(&case.inputs(7)));
         }
+        for case in squared_norm::self_test::cases() {
+            assert_tells(&case.label(), &case.naive());
+        }
+        for case in adamw::self_test::cases() {
+            // Gradients of zero leave zero moments.
+            if case.scale > 0.0 {
+                assert_tells(&case.label(), &case.naive());
+            }
+        }
     }
 
     #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
@@ -293,6 +314,6 @@ mod tests {
             };
             check_some::<Subject>(5, &mut report);
         });
-        assert_eq!(seen.len(), 12, "{seen:?}");
+        assert_eq!(seen.len(), 14, "{seen:?}");
     }
 }

@@ -1,24 +1,6 @@
 use super::{Sizes, UNITS, line, plane};
+use crate::cube::sum::sum_units;
 use cubecl::prelude::*;
-
-/// Sums a cube's values in shared memory; every unit gets the sum.
-#[cube]
-fn sum_units(shared: &mut SharedMemory<f32>, value: f32, #[comptime] units: usize) -> f32 {
-    let unit = UNIT_POS as usize;
-    sync_cube();
-    shared[unit] = value;
-    sync_cube();
-    #[unroll]
-    for round in 0..comptime!(units.trailing_zeros()) {
-        let stride = comptime!(units >> (round + 1));
-        if unit < stride {
-            let other = shared[unit + stride];
-            shared[unit] += other;
-        }
-        sync_cube();
-    }
-    shared[0]
-}
 
 /// Product of the state after each chunk with its gradient, `[batch, chunks, nheads]`.
 #[cube(launch_unchecked)]
