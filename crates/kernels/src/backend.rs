@@ -38,12 +38,27 @@ pub struct StateSpaceGradients<B: Backend> {
     pub last_state: Option<FloatTensor<B>>,
 }
 
+/// Memory of a device that this process holds, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// In tensors.
+    pub in_use: u64,
+    /// In tensors, or kept for those to come.
+    pub reserved: u64,
+}
+
 /// A burn backend that can run the operations of this crate.
 ///
 /// The default bodies are the references: plain tensor operations that run anywhere. A backend
 /// overrides what it can do faster. The methods take primitives whose shapes the public functions
 /// have checked; call those functions, not these methods.
 pub trait SsmBackend: Backend {
+    /// What this process holds of a device's own memory; `None` where that is the host's, or cannot be told. Waits for what
+    /// was asked of the device before.
+    fn device_memory(_device: &Device<Self>) -> Option<DeviceMemory> {
+        None
+    }
+
     /// Forward of [`selective_scan`](crate::selective_scan()). `save` asks for what
     /// the backward pass wants to find in [`StateSpaceOutput::saved`].
     fn selective_scan_forward(

@@ -12,7 +12,7 @@ pub(crate) mod tensor;
 pub use compiled::keep_compiled_kernels;
 
 use crate::adamw::{self, AdamwOperands, AdamwResults, AdamwStep};
-use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::backend::{DeviceMemory, SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
@@ -37,6 +37,14 @@ where
     I: IntElement,
     BT: BoolElement,
 {
+    fn device_memory(device: &Device<Self>) -> Option<DeviceMemory> {
+        let usage = R::client(device).memory_usage().ok()?;
+        Some(DeviceMemory {
+            in_use: usage.bytes_in_use,
+            reserved: usage.bytes_reserved,
+        })
+    }
+
     fn selective_scan_forward(
         operands: SelectiveScanOperands<Self>,
         reset: Option<FloatTensor<Self>>,

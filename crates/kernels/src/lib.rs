@@ -97,7 +97,7 @@ pub mod testing;
 pub mod verify;
 
 pub use adamw::{AdamwOutput, AdamwStep, adamw};
-pub use backend::{SsmBackend, StateSpaceOutput};
+pub use backend::{DeviceMemory, SsmBackend, StateSpaceOutput};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
 pub use cross_entropy_kl::{CrossEntropyKlInputs, CrossEntropyKlOutput, cross_entropy_kl};
 #[cfg(feature = "cube")]

@@ -70,4 +70,6 @@ pub struct EvalTable {
     pub task_examples: Option<usize>,
     /// Tokens of the decode speed measurement (64).
     pub speed_tokens: Option<usize>,
+    /// Held-out prompts that teacher and student answer after each stage, to be read (2).
+    pub samples: Option<usize>,
 }

@@ -82,6 +82,23 @@ pub struct EvalPlan {
     pub task_examples: usize,
     /// Tokens of the decode speed measurement.
     pub speed_tokens: usize,
+    /// Held-out prompts that teacher and student answer after each stage, to be read.
+    #[serde(
+        default = "EvalPlan::default_samples",
+        skip_serializing_if = "EvalPlan::is_default_samples"
+    )]
+    pub samples: usize,
+}
+
+impl EvalPlan {
+    /// As many as runs had before they could choose: the plan of one keeps its hash.
+    pub(super) fn default_samples() -> usize {
+        2
+    }
+
+    fn is_default_samples(samples: &usize) -> bool {
+        *samples == Self::default_samples()
+    }
 }
 
 /// What the attention layers become.

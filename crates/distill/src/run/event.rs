@@ -1,7 +1,8 @@
 //! Everything that is said about a run. The trainer emits events; the log writes them; the dashboard folds them.
 use serde::{Deserialize, Serialize};
 
-use crate::recipe::StageKind;
+use super::telemetry::{MemoryUse, Sample, StepParts};
+use crate::recipe::{MixerKind, StageKind};
 use crate::sweep::SweepRow;
 
 /// Size of a model.
@@ -35,6 +36,16 @@ pub enum Event {
         /// Whether an earlier part of this run is continued.
         is_resumed: bool,
     },
+    /// What the run has to compute with, said once a process.
+    Device {
+        /// How burn calls it.
+        name: String,
+        /// What it was measured to do in matrix products, floating-point operations a second.
+        peak_flops_per_s: f64,
+        /// Memory of the host, where the operating system says.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        host_total_bytes: Option<u64>,
+    },
     /// A stage begins, or is taken from its checkpoint (then `StageFinished` follows at once).
     StageStarted {
         /// Arm of the sweep.
@@ -45,6 +56,21 @@ pub enum Event {
         stage: StageKind,
         /// Optimiser steps that it will take.
         steps: usize,
+    },
+    /// The student that the stage is about to train.
+    Student {
+        /// What its other layers have in place of attention.
+        mixer: MixerKind,
+        /// Layers that keep attention, ascending.
+        attn_layers: Vec<usize>,
+        /// All layers.
+        n_layers: usize,
+        /// Parameters, tied ones once.
+        parameters: usize,
+        /// Parameters that the stage changes.
+        trainable: usize,
+        /// Floating-point operations that a token takes, teacher and backward pass included.
+        flops_per_token: f64,
     },
     /// An optimiser step is done.
     Step {
@@ -73,6 +99,31 @@ pub enum Event {
         /// Tokens a second over this step.
         tokens_per_s: f64,
     },
+    /// The step was looked at more closely: about a hundred of a stage are.
+    Profile {
+        /// 1-based within the stage.
+        step: usize,
+        /// Where its time went.
+        parts: StepParts,
+        /// Gradient norm of the trained tensors of each layer.
+        layer_grad_norms: Vec<f64>,
+        /// Memory in use after it.
+        memory: MemoryUse,
+    },
+    /// A step whose loss or gradient norm was not finite was left out.
+    Skipped {
+        /// 1-based within the stage.
+        step: usize,
+        /// What was found.
+        reason: String,
+    },
+    /// The user asked for a pause; no step is taken until it is over.
+    Paused {
+        /// Last step that was taken.
+        step: usize,
+    },
+    /// The pause is over.
+    Continued,
     /// The stage was taken back to a checkpoint, because its loss was not finite or too high.
     Rewound {
         /// Step after which that was noticed.
@@ -103,6 +154,17 @@ pub enum Event {
         /// Decode speed at batch 1; measured once a ratio.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         tokens_per_s: Option<f64>,
+    },
+    /// What teacher and student say to the same prompts, greedily, after a stage.
+    Samples {
+        /// Arm of the sweep.
+        arm: String,
+        /// Share of layers that keep attention, as asked for.
+        attention_ratio: f64,
+        /// Stage just finished.
+        stage: StageKind,
+        /// One a prompt.
+        samples: Vec<Sample>,
     },
     /// A stage is done and on disk.
     StageFinished {
@@ -157,6 +219,11 @@ impl TimedEvent {
             time_ms: Self::now_ms(),
             event,
         }
+    }
+
+    /// As a line of the log, without its end.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("an event holds only numbers, strings and lists")
     }
 
     /// Milliseconds since the Unix epoch, now.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::Environment;
 use crate::recipe::Plan;
 
 /// Versions of what made a run.
@@ -41,6 +42,9 @@ pub struct Manifest {
     pub versions: Versions,
     /// Hash of the teacher's weights.
     pub teacher_sha256: String,
+    /// Where it was begun; runs of older versions do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub environment: Option<Environment>,
 }
 
 impl Manifest {
@@ -54,6 +58,7 @@ impl Manifest {
             plan,
             versions: Versions::current(),
             teacher_sha256,
+            environment: Some(Environment::current()),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::data::{Batch, Example, ExampleSet, RowLength};
 use crate::loss::head::blocks;
 use crate::loss::total;
 use crate::recipe::AlignmentTarget;
-use crate::trainer::{MicroStep, StepReport};
+use crate::trainer::{MicroStep, Probe, StepReport};
 
 /// Sequences on which teacher and student are compared layer by layer.
 struct Layers<'a, B: SsmBackend> {
@@ -119,6 +119,7 @@ impl<B: SsmBackend> Examples<B> for Layers<'_, B> {
         student: &HybridModel<Autodiff<B>>,
         step: &[Sequences<B>],
         index: usize,
+        _: &Probe,
     ) -> MicroStep<B> {
         let all: usize = step.iter().map(|batch| batch.rows.real_tokens()).sum();
         let batch = &step[index];

@@ -12,7 +12,7 @@ use crate::checkpoint::{StageProgress, StepCheckpoint, StepCheckpoints, Tensors}
 use crate::data::BatchOrder;
 use crate::recipe::{GuardPlan, StagePlan};
 use crate::run::{Event, EventSink};
-use crate::trainer::{MicroStep, Schedule, StepReport, Trainer, TrainerConfig};
+use crate::trainer::{MicroStep, Probe, Schedule, StepReport, Trainer, TrainerConfig};
 
 /// Name of the losses that the summary is made of among a checkpoint's tensors.
 const LAST_LOSSES: &str = "last_losses";
@@ -134,10 +134,13 @@ impl<'a, B: SsmBackend> Course<'a, B> {
         &mut self,
         micro_batches: usize,
         tokens: usize,
+        probe: &Probe,
         forward: impl FnMut(&HybridModel<Autodiff<B>>, usize) -> MicroStep<B>,
     ) -> StepReport {
         let model = self.model.take().expect("put back after every step");
-        let (model, report) = self.trainer.step(model, micro_batches, forward);
+        let (model, report) = self
+            .trainer
+            .step_probed(model, micro_batches, probe, forward);
         self.model = Some(model);
         self.step += 1;
         self.summary.tokens += tokens as u64;

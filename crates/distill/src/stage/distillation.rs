@@ -12,10 +12,10 @@ use super::{StageContext, StageOutcome};
 use crate::data::{Batch, Example, ExampleSet, pack};
 use crate::error::DistillError;
 use crate::loss::head::blocks;
-use crate::loss::{CachedTopK, Denominators, Targets, TeacherRows, distillation_loss, loss_beside};
+use crate::loss::{CachedTopK, Denominators, Targets, TeacherRows, loss_beside, teacher_rows};
 use crate::recipe::{DataPlan, Divergence, LossPlan, Packing};
 use crate::teacher_cache::{Records, TeacherCache};
-use crate::trainer::{MicroStep, StepReport};
+use crate::trainer::{MicroStep, Part, Probe, StepReport};
 
 /// Conversations with cross-entropy and, where its weight is not zero, a divergence from the teacher.
 pub(super) struct Conversations<'a, B: SsmBackend> {
@@ -135,6 +135,7 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
         student: &HybridModel<Autodiff<B>>,
         step: &[Dealt],
         index: usize,
+        probe: &Probe,
     ) -> MicroStep<B> {
         let over = Denominators::of(step.iter().map(|batch| &batch.rows));
         let Dealt { rows, said } = &step[index];
@@ -148,7 +149,14 @@ impl<B: SsmBackend> Examples<B> for Conversations<'_, B> {
                 let teacher = TeacherRows::TopK(CachedTopK::new(&records, k, device));
                 loss_beside(student, Some(&teacher), rows, &targets, loss, device)
             }
-            _ => distillation_loss(student, Some(&self.teacher), rows, loss, over, device),
+            _ => {
+                let targets = Targets::new(rows, loss, over);
+                let teacher = (loss.kl_weight != 0.0).then(|| {
+                    TeacherRows::Head(teacher_rows(&self.teacher, rows, &targets, device))
+                });
+                probe.lap::<B>(Part::Teacher, device);
+                loss_beside(student, teacher.as_ref(), rows, &targets, loss, device)
+            }
         };
         MicroStep {
             loss: parts.loss,

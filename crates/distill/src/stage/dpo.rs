@@ -18,7 +18,7 @@ use crate::loss::{
     PairValues, Targets, dpo_loss, sequence_log_probs, sequence_log_probs_tracked, total,
 };
 use crate::recipe::{DpoPlan, DpoReference};
-use crate::trainer::{MicroStep, StepReport};
+use crate::trainer::{MicroStep, Probe, StepReport};
 
 /// Pairs with the reference's log-probabilities.
 struct Pairs<'a, B: SsmBackend> {
@@ -85,6 +85,7 @@ impl<B: SsmBackend> Examples<B> for Pairs<'_, B> {
         student: &HybridModel<Autodiff<B>>,
         step: &[PairBatch],
         index: usize,
+        _: &Probe,
     ) -> MicroStep<B> {
         let batch = &step[index];
         let targets = Targets::unweighted(&batch.rows);

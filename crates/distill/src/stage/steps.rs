@@ -1,6 +1,6 @@
 //! The loop that all stages share: order of examples, steps, events, stopping.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use burn::backend::Autodiff;
 use kernels::SsmBackend;
@@ -10,8 +10,13 @@ use super::course::Course;
 use super::{StageContext, StageOutcome, allocation};
 use crate::data::BatchOrder;
 use crate::recipe::StagePlan;
-use crate::run::Event;
-use crate::trainer::{MicroStep, StepReport};
+use crate::run::{Event, EventSink, MemoryUse, StopFlag};
+use crate::trainer::{MicroStep, Part, Probe, StepReport};
+
+/// Steps of a stage that are looked at closely, about.
+const PROFILES: usize = 100;
+/// Time between two looks at whether a pause is over.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// What is particular to a stage.
 pub(super) trait Examples<B: SsmBackend> {
@@ -34,12 +39,13 @@ pub(super) trait Examples<B: SsmBackend> {
     /// Real tokens of a micro-batch.
     fn tokens(&self, batch: &Self::Batch) -> usize;
 
-    /// Loss of one of the micro-batches of a step.
+    /// Loss of one of the micro-batches of a step; tells `probe` where the teacher is done.
     fn forward(
         &self,
         student: &HybridModel<Autodiff<B>>,
         step: &[Self::Batch],
         index: usize,
+        probe: &Probe,
     ) -> MicroStep<B>;
 
     /// The fields of [`Event::Step`] that the metrics fill.
@@ -82,14 +88,17 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
     course.resume(checkpoints, events)?;
     while course.step < stage.steps {
         let started = Instant::now();
+        let next = course.step + 1;
+        let probe = Probe::new(next == 1 || next.is_multiple_of(stage.steps.div_ceil(PROFILES)));
         let mut batches = examples.collect(&course.next_batches())?;
         if micro_batch < stage.batch_size {
             let split = |batch| examples.split(batch, micro_batch);
             batches = batches.into_iter().flat_map(split).collect();
         }
         let tokens: usize = batches.iter().map(|batch| examples.tokens(batch)).sum();
-        let report = course.take_step(batches.len(), tokens, |model, index| {
-            examples.forward(model, &batches, index)
+        probe.lap::<B>(Part::Data, device);
+        let report = course.take_step(batches.len(), tokens, &probe, |model, index| {
+            examples.forward(model, &batches, index, &probe)
         });
         allocation::check()?;
         let step = course.step;
@@ -108,22 +117,59 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
                 tokens_per_s: tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
             });
         } else {
-            let text = format!(
-                "step {step} left out: loss {}, gradient norm {}",
-                report.loss, report.grad_norm
-            );
-            events.emit(Event::Note { text });
+            let reason = format!("loss {}, gradient norm {}", report.loss, report.grad_norm);
+            events.emit(Event::Skipped { step, reason });
+        }
+        if probe.is_on() {
+            let (parts, layer_grad_norms) = probe.into_findings();
+            events.emit(Event::Profile {
+                step,
+                parts,
+                layer_grad_norms: finite(layer_grad_norms),
+                memory: MemoryUse::now::<B>(device),
+            });
         }
         course.guard(&report, checkpoints, events)?;
+        pause(course.step, events, stop);
         let is_stopped = stop.is_set();
         // After the last step the stage itself is about to be saved; in trouble there is nothing to go back to.
         let is_due = checkpoints.is_due(course.step) && course.step < stage.steps;
-        if is_stopped || is_due && course.is_calm() {
+        let is_asked = stop.takes_checkpoint();
+        if is_stopped || (is_due || is_asked) && course.is_calm() {
             checkpoints.save(&course.progress(), &course.tensors())?;
+        }
+        if is_asked {
+            let text = match course.is_calm() {
+                true => format!("checkpoint after step {}, as asked", course.step),
+                false => format!(
+                    "no checkpoint after step {}: the stage is in trouble",
+                    course.step
+                ),
+            };
+            events.emit(Event::Note { text });
         }
         if is_stopped {
             return Ok(StageOutcome::Interrupted);
         }
     }
     Ok(course.finish())
+}
+
+/// Waits while the user wants the run to pause.
+fn pause(step: usize, events: &mut dyn EventSink, stop: &StopFlag) {
+    if !stop.is_pausing() {
+        return;
+    }
+    events.emit(Event::Paused { step });
+    while stop.is_pausing() && !stop.is_set() {
+        std::thread::sleep(PAUSE);
+    }
+    events.emit(Event::Continued);
+}
+
+/// JSON has no other numbers.
+fn finite(norms: Vec<f64>) -> Vec<f64> {
+    let all = norms.into_iter();
+    all.map(|norm| if norm.is_finite() { norm } else { f64::MAX })
+        .collect()
 }

@@ -164,6 +164,47 @@ fn bf16_follows_the_course_of_f32() {
 }
 
 #[test]
+fn steps_are_looked_at_by_part_and_layer() {
+    let (model, _, events) = finished(StageKind::Distillation);
+    let norm_of = |wanted: usize| {
+        let found = events.iter().find_map(|event| match event {
+            Event::Step {
+                step, grad_norm, ..
+            } if *step == wanted => Some(*grad_norm),
+            _ => None,
+        });
+        found.expect("every step is in the log")
+    };
+    let mut count = 0;
+    for event in &events {
+        let Event::Profile {
+            step,
+            parts,
+            layer_grad_norms,
+            ..
+        } = event
+        else {
+            continue;
+        };
+        count += 1;
+        assert!(
+            parts.named().iter().all(|(_, ms)| *ms > 0.0),
+            "{step}: {parts:?}"
+        );
+        assert_eq!(layer_grad_norms.len(), model.n_layers());
+        // The second layer keeps attention, which this stage does not train.
+        assert_eq!(layer_grad_norms[1], 0.0);
+        let squares: f64 = layer_grad_norms.iter().map(|norm| norm * norm).sum();
+        let all = norm_of(*step);
+        assert!(
+            (squares.sqrt() / all - 1.0).abs() < 1e-5,
+            "{step}: {layer_grad_norms:?} and {all}"
+        );
+    }
+    assert_eq!(count, 12, "a short stage is looked at in every step");
+}
+
+#[test]
 fn distillation_trains_mixers_only_and_repeats_itself() {
     let (model, summary, events) = finished(StageKind::Distillation);
     let losses = losses(&events);

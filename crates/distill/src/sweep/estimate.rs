@@ -7,7 +7,7 @@ use model::{HybridConfig, LlamaConfig, SsmConfig, spread_layers};
 use super::models::{layer_plan, ssm_config};
 use crate::dashboard::{duration, percent};
 use crate::loss::head::rows_at_a_time;
-use crate::recipe::{ArmPlan, Plan, StageKind, StagePlan, Trainable};
+use crate::recipe::{ArmPlan, Plan, Precision, StageKind, StagePlan, Trainable};
 
 /// Counts of one stage.
 #[derive(Debug, Clone, PartialEq)]
@@ -83,11 +83,8 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
     };
     let micro_tokens = stage.rows() * plan.data.seq_len;
     let tokens = stage.sequences() * plan.data.seq_len;
-    let has_teacher =
-        matches!(stage.kind, StageKind::Alignment | StageKind::Dpo) || stage.loss.kl_weight > 0.0;
-    // Alignment compares the blocks one by one, on one tape.
-    let is_checkpointed = plan.activation_checkpointing && stage.kind != StageKind::Alignment;
-    let passes = 3 + usize::from(has_teacher) + usize::from(is_checkpointed);
+    let is_checkpointed = is_checkpointed(plan, stage);
+    let passes = 3 + usize::from(has_teacher(stage)) + usize::from(is_checkpointed);
     let per_token = (2 * passes * total) as f64;
     // Kept for the backward pass, in numbers a token: about a dozen of the width and four of the MLP a layer. Of the
     // logits there is a block at a time, about eight times over: student, teacher, their softmax, the gradient.
@@ -106,6 +103,36 @@ pub fn stage(config: &HybridConfig, plan: &Plan, stage: &StagePlan) -> StageEsti
         flops: per_token * tokens as f64,
         memory_bytes,
     }
+}
+
+/// Floating-point operations that a token of a training step takes: 2 a parameter for each forward pass, 2 on the way back
+/// and 2 for each parameter that is trained. Embeddings are looked up, not multiplied; products of attention are left out.
+pub fn flops_per_token(config: &HybridConfig, plan: &Plan, stage_plan: &StagePlan) -> f64 {
+    let StageEstimate {
+        parameters,
+        trainable,
+        ..
+    } = stage(config, plan, stage_plan);
+    let llama = &config.llama;
+    let looked_up = match llama.tie_word_embeddings {
+        true => 0,
+        false => llama.vocab_size * llama.d_model,
+    };
+    let multiplied = parameters - looked_up;
+    // The reference of DPO speaks once, before the steps.
+    let has_teacher = stage_plan.kind != StageKind::Dpo && has_teacher(stage_plan);
+    let passes = 2 + usize::from(has_teacher) + usize::from(is_checkpointed(plan, stage_plan));
+    (2 * (passes * multiplied + trainable.min(multiplied))) as f64
+}
+
+/// Whether a teacher or reference runs forward in each step.
+fn has_teacher(stage: &StagePlan) -> bool {
+    matches!(stage.kind, StageKind::Alignment | StageKind::Dpo) || stage.loss.kl_weight > 0.0
+}
+
+/// Whether blocks run once more on the way back; alignment compares them one by one, on one tape.
+fn is_checkpointed(plan: &Plan, stage: &StagePlan) -> bool {
+    plan.activation_checkpointing && stage.kind != StageKind::Alignment
 }
 
 /// The plan as text: a line a stage, sums at the end. `flops_per_s` is what the device was measured to do.
@@ -220,6 +247,31 @@ pub fn measure_flops_per_s<B: Backend>(device: &B::Device) -> f64 {
     }
     // A training step also spends time outside of products: count half.
     0.5 * f64::from(rounds) * 2.0 * (WIDTH as f64).powi(3) / started.elapsed().as_secs_f64()
+}
+
+/// The most that the device does with large matrix products in `precision`, floating-point operations a second: what a
+/// training step can be held against.
+pub fn measure_peak_flops_per_s<B: Backend>(device: &B::Device, precision: Precision) -> f64 {
+    let (width, rounds) = if crate::backend::IS_HOST {
+        (768, 4)
+    } else {
+        (4096, 16)
+    };
+    let square = Tensor::<B, 2>::full([width, width], 1e-3, device);
+    let square = match precision.compute() {
+        Some(compute) => square.cast(compute),
+        None => square,
+    };
+    // One read at the end of a row of products, each of which needs the one before.
+    let products = |count: usize| {
+        let started = Instant::now();
+        let product = (0..count).fold(square.clone(), |x, _| x.matmul(square.clone()));
+        product.narrow(0, 0, 1).into_data();
+        started.elapsed().as_secs_f64()
+    };
+    products(1);
+    let seconds = (0..3).map(|_| products(rounds)).fold(f64::MAX, f64::min);
+    rounds as f64 * 2.0 * (width as f64).powi(3) / seconds.max(1e-9)
 }
 
 /// Bytes with a binary unit.

@@ -7,17 +7,19 @@ use eval::perplexity::{MaskedExample, masked_examples};
 use kernels::SsmBackend;
 use model::load::{CheckpointMeta, SavePrecision};
 use model::{
-    HybridConfig, HybridModel, LayerPlan, ModelError, SsmConfig, decode_state_bytes, spread_layers,
+    HybridConfig, HybridModel, LayerPlan, MixerKind, ModelError, SsmConfig, decode_state_bytes,
+    spread_layers,
 };
 
 use super::estimate::{self, bytes as size};
 use super::layer_ranking::Ranker;
+use super::samples::Prompts;
 use super::{Ranking, Teacher, Training, Workshop};
 use crate::checkpoint::{self, Origin, StepCheckpoints};
 use crate::data::{Datasets, ExampleSet};
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, DpoReference, EvalPlan, Plan, StageKind, StagePlan, StudentPlan};
-use crate::run::{Event, EventSink, LayerRanking, ModelSize, Scores, plan_sha256};
+use crate::run::{Event, EventSink, LayerRanking, ModelSize, Sample, Scores, plan_sha256};
 use crate::stage::{StageContext, StageOutcome, allocation, run_stage};
 use crate::teacher_cache::TeacherCaches;
 
@@ -40,6 +42,8 @@ pub struct ModelWorkshop<'a, B: SsmBackend> {
     pub eval: EvalPlan,
     /// Where it happens.
     pub device: &'a B::Device,
+    /// What is said after each stage, once it is known what the teacher says.
+    pub prompts: Option<Prompts>,
 }
 
 /// Sizes of the new mixers: the published ones with the plan's choices.
@@ -308,6 +312,19 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
             (StageKind::Dpo, DpoReference::Teacher) => Some(&self.teacher.model),
             _ => None,
         };
+        let cost = estimate::stage(student.config(), plan, stage);
+        training.events.emit(Event::Student {
+            mixer: student
+                .config()
+                .ssm
+                .as_ref()
+                .map_or(MixerKind::Attention, |ssm| ssm.mixer),
+            attn_layers: cost.attn_layers,
+            n_layers: student.n_layers(),
+            parameters: cost.parameters,
+            trainable: cost.trainable,
+            flops_per_token: estimate::flops_per_token(student.config(), plan, stage),
+        });
         let origin = Origin {
             plan_sha256: plan_sha256(plan),
             stage: stage.path(),
@@ -375,6 +392,20 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
         })
     }
 
+    fn samples(&mut self, model: &HybridModel<B>) -> anyhow::Result<Vec<Sample>> {
+        let (teacher, tokenizer) = (&self.teacher.model, &self.teacher.tokenizer);
+        let prompts = match self.prompts.take() {
+            Some(prompts) => prompts,
+            None => Prompts::new(
+                self.eval.samples,
+                &self.data.eval_perplexity,
+                teacher,
+                tokenizer,
+            )?,
+        };
+        self.prompts.insert(prompts).answered_by(model, tokenizer)
+    }
+
     fn measure_teacher(&mut self) -> anyhow::Result<Scores> {
         let teacher = self.teacher;
         self.measure(&teacher.model, true)
@@ -419,12 +450,16 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 }
 
-/// Passes everything on but the steps of what is no stage of the plan.
+/// Passes everything on but the student and the steps of what is no stage of the plan.
 struct WithoutSteps<'a>(&'a mut dyn EventSink);
 
 impl EventSink for WithoutSteps<'_> {
     fn emit(&mut self, event: Event) {
-        if !matches!(event, Event::Step { .. }) {
+        let is_of_stage = matches!(
+            event,
+            Event::Student { .. } | Event::Step { .. } | Event::Profile { .. }
+        );
+        if !is_of_stage {
             self.0.emit(event);
         }
     }

@@ -273,7 +273,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             .state
             .find(&stage.arm, stage.attention_ratio, stage.kind)
             .cloned();
-        if done.is_none() && self.stop.is_set() {
+        if done.is_none() && self.stop.is_set_between_stages() {
             return Ok(None);
         }
         self.events.emit(Event::StageStarted {
@@ -316,6 +316,7 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             return Ok(None);
         };
         let scores = self.workshop.measure(&model, is_last)?;
+        let samples = self.workshop.samples(&model)?;
         let sha256 = self.workshop.save(&model, stage, &parent_sha256, &path)?;
         let done = FinishedStage {
             arm: stage.arm.clone(),
@@ -331,6 +332,14 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         })?;
         checkpoint::remove_steps(&path)?;
         self.evaluated(&stage.arm, stage.attention_ratio, Some(stage.kind), &scores);
+        if !samples.is_empty() {
+            self.events.emit(Event::Samples {
+                arm: stage.arm.clone(),
+                attention_ratio: stage.attention_ratio,
+                stage: stage.kind,
+                samples,
+            });
+        }
         let wall_ms = u64::try_from(started.elapsed().as_millis())
             .unwrap_or(u64::MAX)
             .max(1);

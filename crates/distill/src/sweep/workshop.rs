@@ -3,7 +3,7 @@ use std::path::Path;
 
 use crate::error::DistillError;
 use crate::recipe::{ArmPlan, LayerChoicePlan, Plan, StagePlan};
-use crate::run::{EventSink, LayerRanking, Scores, StopFlag};
+use crate::run::{EventSink, LayerRanking, Sample, Scores, StopFlag};
 
 /// A stage about to be run.
 pub struct Training<'a> {
@@ -92,6 +92,12 @@ pub trait Workshop {
     /// # Errors
     /// As the measures say.
     fn measure(&mut self, model: &Self::Model, with_speed: bool) -> anyhow::Result<Scores>;
+
+    /// What teacher and student say to the same prompts.
+    ///
+    /// # Errors
+    /// As decoding says.
+    fn samples(&mut self, model: &Self::Model) -> anyhow::Result<Vec<Sample>>;
 
     /// Measures the teacher.
     ///

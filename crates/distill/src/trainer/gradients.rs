@@ -1,6 +1,6 @@
 //! Gradients of all trainable tensors taken together: their global norm and scaling.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use burn::backend::Autodiff;
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
@@ -22,6 +22,46 @@ pub fn norm_squared<B: SsmBackend, M: Module<Autodiff<B>>>(
     };
     model.visit(&mut visitor);
     squared_norm(visitor.parts, device)
+}
+
+/// Gradient norm of each layer of `model`, over the tensors that are trained; one read from the device.
+pub fn layer_norms<B: SsmBackend>(
+    model: &HybridModel<Autodiff<B>>,
+    gradients: &GradientsParams,
+    device: &B::Device,
+) -> Vec<f64> {
+    let keys = model.param_keys();
+    let layers = keys.iter().filter_map(|(id, key)| {
+        let (layer, _) = key.strip_prefix("model.layers.")?.split_once('.')?;
+        Some((*id, layer.parse().ok()?))
+    });
+    let mut visitor = LayerGradients::<B> {
+        gradients,
+        layers: layers.collect(),
+        of: (0..model.n_layers()).map(|_| Vec::new()).collect(),
+    };
+    model.visit(&mut visitor);
+    let squares = visitor.of.into_iter();
+    let squares: Vec<_> = squares.map(|of| squared_norm(of, device)).collect();
+    let squares = Tensor::cat(squares, 0).into_data();
+    squares.iter::<f64>().map(f64::sqrt).collect()
+}
+
+/// The gradients of each layer.
+struct LayerGradients<'a, B: Backend> {
+    gradients: &'a GradientsParams,
+    layers: HashMap<ParamId, usize>,
+    of: Vec<Vec<TensorPrimitive<B>>>,
+}
+
+impl<B: Backend> ModuleVisitor<Autodiff<B>> for LayerGradients<'_, B> {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<Autodiff<B>, D>>) {
+        if let Some(layer_idx) = self.layers.get(&param.id)
+            && let Some(gradient) = self.gradients.get::<B, D>(param.id)
+        {
+            self.of[*layer_idx].push(gradient.into_primitive());
+        }
+    }
 }
 
 struct SquaredNorm<'a, B: Backend> {

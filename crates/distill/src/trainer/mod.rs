@@ -4,6 +4,7 @@
 
 mod adamw;
 mod gradients;
+mod probe;
 mod schedule;
 mod state;
 
@@ -15,7 +16,8 @@ use kernels::SsmBackend;
 use model::{CheckpointedBlocks, HybridModel};
 
 pub use adamw::FusedAdamW;
-pub use gradients::{DecayGroups, norm_squared, scaled};
+pub use gradients::{DecayGroups, layer_norms, norm_squared, scaled};
+pub use probe::{Part, Probe};
 pub use schedule::Schedule;
 
 /// Settings of an optimiser.
@@ -115,7 +117,19 @@ impl<B: SsmBackend> Trainer<B> {
         micro_batches: usize,
         forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
     ) -> (Model<B>, StepReport) {
-        let (gradients, numbers) = self.backward(&model, micro_batches, forward);
+        self.step_probed(model, micro_batches, &Probe::off(), forward)
+    }
+
+    /// As [`Trainer::step`], with the same numbers, looked at by `probe`: `forward` says which part of its time is the
+    /// teacher's, what is left of it is the student's.
+    pub fn step_probed(
+        &mut self,
+        model: Model<B>,
+        micro_batches: usize,
+        probe: &Probe,
+        forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
+    ) -> (Model<B>, StepReport) {
+        let (gradients, numbers) = self.backward(&model, micro_batches, probe, forward);
         let numbers: Vec<f64> = numbers.into_data().iter::<f64>().collect();
         let (norm_squared, loss) = (numbers[0], numbers[1]);
         let lr = self.config.schedule.lr(self.step);
@@ -138,7 +152,9 @@ impl<B: SsmBackend> Trainer<B> {
         } else {
             gradients
         };
-        (self.apply(model, gradients, lr), report)
+        let model = self.apply(model, gradients, lr);
+        probe.lap::<B>(Part::Optimizer, &self.device);
+        (model, report)
     }
 
     /// As [`Trainer::step`] without any read from the device: clipping happens there, and the numbers
@@ -149,7 +165,7 @@ impl<B: SsmBackend> Trainer<B> {
         micro_batches: usize,
         forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
     ) -> (Model<B>, Tensor<B, 1>) {
-        let (gradients, numbers) = self.backward(&model, micro_batches, forward);
+        let (gradients, numbers) = self.backward(&model, micro_batches, &Probe::off(), forward);
         let norm = numbers.clone().narrow(0, 0, 1).sqrt();
         let scale = (norm + 1e-6)
             .recip()
@@ -166,6 +182,7 @@ impl<B: SsmBackend> Trainer<B> {
         &self,
         model: &Model<B>,
         micro_batches: usize,
+        probe: &Probe,
         mut forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
     ) -> (GradientsParams, Tensor<B, 1>) {
         let mut accumulator = GradientsAccumulator::new();
@@ -181,9 +198,14 @@ impl<B: SsmBackend> Trainer<B> {
                 Some(sums) => sums + numbers,
                 None => numbers,
             });
+            probe.lap::<B>(Part::Forward, &self.device);
             accumulator.accumulate(model, of_micro_step(model, loss, blocks));
+            probe.lap::<B>(Part::Backward, &self.device);
         }
         let gradients = accumulator.grads();
+        if probe.is_on() {
+            probe.set_layer_grad_norms(layer_norms(model, &gradients, &self.device));
+        }
         let norm = norm_squared(model, &gradients, &self.device);
         let numbers = match sums {
             Some(sums) => Tensor::cat(vec![norm, sums], 0),

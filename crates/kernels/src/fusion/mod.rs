@@ -6,7 +6,7 @@ mod queued;
 mod tests;
 
 use crate::adamw::{AdamwOperands, AdamwResults, AdamwStep};
-use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::backend::{DeviceMemory, SsmBackend, StateSpaceGradients, StateSpaceOutput};
 use crate::causal_conv1d::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
@@ -101,6 +101,10 @@ fn state_gradients<B: FusionBackend + SsmBackend>(
 }
 
 impl<B: FusionBackend + SsmBackend> SsmBackend for Fusion<B> {
+    fn device_memory(device: &Device<Self>) -> Option<DeviceMemory> {
+        B::device_memory(device)
+    }
+
     fn selective_scan_forward(
         operands: SelectiveScanOperands<Self>,
         reset: Option<FloatTensor<Self>>,

@@ -17,6 +17,7 @@ use crate::commands::Outcome;
 use crate::data::{Batch, Example, RowLength};
 use crate::loss::{Denominators, DistillationLoss, distillation_loss};
 use crate::recipe::{KlMask, KlReduction, LossPlan, Precision, Trainable};
+use crate::run::MemoryUse;
 use crate::trainer::{MicroStep, Schedule, Trainer, TrainerConfig};
 
 /// Rounds that are timed; the median counts.
@@ -168,16 +169,6 @@ fn batch(args: &StepArgs, vocab: usize) -> Batch {
     Batch::new(&rows, RowLength::Exactly(args.seq_len))
 }
 
-/// Most memory that this process has held, where the operating system says; a GPU's is not in it.
-fn peak_resident_bytes() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kib: u64 = line.trim().strip_suffix(" kB")?.parse().ok()?;
-    Some(1024 * kib)
-}
-
 /// Prints the parts of a step on stdout.
 ///
 /// # Errors
@@ -203,7 +194,9 @@ pub(super) fn run(args: &StepArgs, device: &Device) -> anyhow::Result<Outcome> {
         ("backward", backward),
         ("step", step),
     ];
-    let peak = peak_resident_bytes().filter(|_| backend::IS_HOST);
+    let peak = MemoryUse::of_host()
+        .host_peak_bytes
+        .filter(|_| backend::IS_HOST);
     let mut out = io::stdout().lock();
     if args.json {
         let ms: serde_json::Map<_, _> = parts

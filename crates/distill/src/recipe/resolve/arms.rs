@@ -5,8 +5,8 @@ use super::loss::loss_plan;
 use crate::error::DistillError;
 use crate::recipe::stage::SharedFields;
 use crate::recipe::{
-    ArmPlan, InitFrom, LayerChoicePlan, LayoutKey, LossPlan, Recipe, RungPlan, StageKind,
-    StagePlan, StudentPlan, Trainable,
+    ArmPlan, InitFrom, LayerChoicePlan, LayoutKey, LossPlan, MixerKind, Recipe, RungPlan,
+    StageKind, StagePlan, StudentPlan, Trainable,
 };
 
 /// Ratio of the optional first sub-step.
@@ -96,6 +96,15 @@ pub(crate) fn init_name(init: InitFrom) -> &'static str {
         InitFrom::RandomMixer => "random-mixer",
         InitFrom::RandomLayer => "random-layer",
         InitFrom::ZeroOutput => "zero-output",
+    }
+}
+
+/// What a mixer is called in recipes.
+pub(crate) fn mixer_name(mixer: MixerKind) -> &'static str {
+    match mixer {
+        MixerKind::Attention => "attention",
+        MixerKind::Mamba1 => "mamba1",
+        MixerKind::Mamba2 => "mamba2",
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
 use crate::error::DistillError;
 
 pub use ablation::AblationBase;
-pub(crate) use arms::init_name;
+pub(crate) use arms::{init_name, mixer_name};
 
 impl Plan {
     /// Fills in defaults and checks every value; `name` is what errors call the recipe.
@@ -218,6 +218,10 @@ fn eval(recipe: &Recipe) -> EvalPlan {
         perplexity_sequences: recipe.eval.perplexity_sequences.unwrap_or(64),
         task_examples: recipe.eval.task_examples.unwrap_or(64),
         speed_tokens: recipe.eval.speed_tokens.unwrap_or(64),
+        samples: recipe
+            .eval
+            .samples
+            .unwrap_or_else(EvalPlan::default_samples),
     }
 }
 

@@ -7,7 +7,7 @@ use super::super::distillation::{Conversations, Dealt};
 use super::super::steps::{self, Examples, StepMetrics};
 use super::*;
 use crate::data::ExampleSet;
-use crate::trainer::{MicroStep, StepReport};
+use crate::trainer::{MicroStep, Probe, StepReport};
 
 /// Conversations whose loss is multiplied in some micro-batches, counted in the order in which they are dealt.
 struct Planted<'a> {
@@ -51,9 +51,12 @@ impl Examples<Flex> for Planted<'_> {
         student: &HybridModel<Autodiff<Flex>>,
         step: &[Self::Batch],
         index: usize,
+        probe: &Probe,
     ) -> MicroStep<Flex> {
         let (batch, factor) = &step[index];
-        let mut micro_step = self.inner.forward(student, std::slice::from_ref(batch), 0);
+        let mut micro_step = self
+            .inner
+            .forward(student, std::slice::from_ref(batch), 0, probe);
         micro_step.loss = micro_step.loss * *factor;
         micro_step
     }
@@ -157,11 +160,7 @@ impl EventSink for Stopping {
 
 /// Steps taken, those left out included.
 fn taken(events: &[Event]) -> usize {
-    let is_step = |event: &&Event| match event {
-        Event::Step { .. } => true,
-        Event::Note { text } => text.contains("left out"),
-        _ => false,
-    };
+    let is_step = |event: &&Event| matches!(event, Event::Step { .. } | Event::Skipped { .. });
     events.iter().filter(is_step).count()
 }
 
@@ -199,7 +198,7 @@ fn a_batch_that_is_not_finite_is_left_out_and_counted() {
     );
     assert_eq!(rewinds(&ended.events), []);
     assert!(ended.events.iter().any(
-        |event| matches!(event, Event::Note { text } if text.starts_with("step 6 left out: loss NaN"))
+        |event| matches!(event, Event::Skipped { step: 6, reason } if reason.starts_with("loss NaN"))
     ));
 }
 

@@ -156,6 +156,7 @@ impl Setup {
             teacher_caches: &caches,
             eval: self.plan.eval.clone(),
             device: &Default::default(),
+            prompts: None,
         };
         let setup = SweepSetup {
             plan: &self.plan,

@@ -4,7 +4,7 @@ use std::path::Path;
 use super::*;
 use crate::dashboard::percent;
 use crate::recipe::Recipe;
-use crate::run::{EventLog, LayerRanking, RankingRound, TimedEvent};
+use crate::run::{EventLog, LayerRanking, RankingRound, Sample, TimedEvent};
 
 /// A model is the list of what was done to it.
 type Words = Vec<String>;
@@ -113,6 +113,14 @@ impl Workshop for Fake {
             state_bytes: 1024,
             attn_layers: 4,
         })
+    }
+
+    fn samples(&mut self, model: &Words) -> anyhow::Result<Vec<Sample>> {
+        Ok(vec![Sample {
+            prompt: "why".into(),
+            teacher: "because".into(),
+            student: model.join(" "),
+        }])
     }
 
     fn measure_teacher(&mut self) -> anyhow::Result<Scores> {

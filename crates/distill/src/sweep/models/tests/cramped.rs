@@ -1,5 +1,6 @@
 //! A device with little memory.
 use super::*;
+use crate::run::Sample;
 
 /// Runs out of memory in the fifth step of a stage that computes more than `room` sequences at once.
 pub(super) struct Cramped<'a> {
@@ -69,6 +70,10 @@ impl Workshop for Cramped<'_> {
 
     fn measure(&mut self, model: &Self::Model, with_speed: bool) -> anyhow::Result<Scores> {
         self.inner.measure(model, with_speed)
+    }
+
+    fn samples(&mut self, model: &Self::Model) -> anyhow::Result<Vec<Sample>> {
+        self.inner.samples(model)
     }
 
     fn measure_teacher(&mut self) -> anyhow::Result<Scores> {
