@@ -84,13 +84,8 @@ impl EventLog {
     /// Appends one event and returns whether that went well; the failure is kept for [`EventLog::check`].
     pub fn append(&mut self, event: &TimedEvent) -> bool {
         if self.failure.is_none() {
-            let result = serde_json::to_vec(event)
-                .map_err(std::io::Error::other)
-                .and_then(|mut line| {
-                    line.push(b'\n');
-                    self.file.write_all(&line)
-                });
-            self.failure = result.err();
+            let line = event.to_json() + "\n";
+            self.failure = self.file.write_all(line.as_bytes()).err();
         }
         self.failure.is_none()
     }

@@ -1,10 +1,15 @@
-//! How a run is asked to stop.
+//! How a run is asked to stop, and, from any terminal, for other things.
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use super::{Request, Requests};
+
 /// Set once to leave after the current step. Cheap to clone: clones share one flag.
 #[derive(Debug, Clone, Default)]
-pub struct StopFlag(Arc<AtomicUsize>);
+pub struct StopFlag {
+    asked: Arc<AtomicUsize>,
+    requests: Option<Requests>,
+}
 
 impl StopFlag {
     /// A flag that is not set.
@@ -12,14 +17,43 @@ impl StopFlag {
         Self::default()
     }
 
+    /// The same flag, which also looks for requests in the run folder.
+    pub fn with_requests(self, requests: Requests) -> Self {
+        Self {
+            requests: Some(requests),
+            ..self
+        }
+    }
+
     /// Asks to stop; returns how often it was asked before.
     pub fn stop(&self) -> usize {
-        self.0.fetch_add(1, Ordering::SeqCst)
+        self.asked.fetch_add(1, Ordering::SeqCst)
     }
 
     /// Whether anyone asked to stop.
     pub fn is_set(&self) -> bool {
-        self.0.load(Ordering::SeqCst) > 0
+        self.asked.load(Ordering::SeqCst) > 0
+    }
+
+    /// Whether no stage may begin any more.
+    pub fn is_set_between_stages(&self) -> bool {
+        self.is_set() || self.has(Request::StopAfterStage)
+    }
+
+    /// Whether no step may begin for now.
+    pub fn is_pausing(&self) -> bool {
+        self.has(Request::Pause)
+    }
+
+    /// Whether a checkpoint was asked for since the last call.
+    pub fn takes_checkpoint(&self) -> bool {
+        let requests = self.requests.as_ref();
+        requests.is_some_and(|requests| requests.take(Request::Checkpoint))
+    }
+
+    fn has(&self, request: Request) -> bool {
+        let requests = self.requests.as_ref();
+        requests.is_some_and(|requests| requests.has(request))
     }
 
     /// Lets Ctrl-C and SIGTERM set the flag; a second one ends the process with exit code 130.
