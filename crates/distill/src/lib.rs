@@ -20,6 +20,7 @@ pub mod data;
 pub mod error;
 pub mod loss;
 pub mod recipe;
+pub mod report;
 pub mod run;
 pub mod stage;
 pub mod sweep;

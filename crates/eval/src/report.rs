@@ -132,6 +132,21 @@ impl Table {
         self.rows.push(row);
     }
 
+    /// Title of each column, and whether it is of numbers.
+    pub fn titles(&self) -> Vec<(&str, bool)> {
+        let columns = self.columns.iter();
+        columns
+            .map(|column| (column.title.as_str(), column.is_right))
+            .collect()
+    }
+
+    /// What each row shows, a text a column.
+    pub fn shown(&self) -> Vec<Vec<&str>> {
+        let rows = self.rows.iter();
+        rows.map(|row| row.iter().map(|cell| cell.shown.as_str()).collect())
+            .collect()
+    }
+
     /// Aligned plain text, two spaces between columns, one line a row.
     pub fn to_text(&self) -> String {
         let width = |index: usize| {

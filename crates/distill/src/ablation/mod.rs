@@ -5,5 +5,5 @@ mod report;
 mod results;
 
 pub use catalogue::{ABLATIONS, Catalogue, REPRODUCTIONS};
-pub use report::{LEGEND, json_report, markdown_report, text_report, write};
+pub use report::{LEGEND, check_line, json_report, markdown_report, text_report, write};
 pub use results::{CheckResult, Comparison, RowResult, SeedResult, Verdict, compare};

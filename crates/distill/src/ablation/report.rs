@@ -67,7 +67,7 @@ fn table(comparison: &Comparison) -> Table {
 }
 
 /// `PASS  attention beats random: attention@50 1.234 < random-mixer@50 2.345 (perplexity)`.
-fn line(result: &CheckResult) -> String {
+pub fn check_line(result: &CheckResult) -> String {
     let side = |operand: &Operand, value: Option<f64>| {
         let value = value.map_or_else(|| "-".to_string(), |value| format!("{value:.3}"));
         match operand {
@@ -107,7 +107,7 @@ fn heading(comparison: &Comparison) -> String {
 }
 
 fn lines(comparison: &Comparison) -> String {
-    let lines = comparison.checks.iter().map(line);
+    let lines = comparison.checks.iter().map(check_line);
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -11,6 +11,7 @@ use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
 use crate::cli::InspectArgs;
 use crate::commands::Outcome;
+use crate::recipe::mixer_name;
 
 /// Name, shape and number of entries that are not finite.
 struct TensorRow {
@@ -199,14 +200,6 @@ fn mixers(config: &HybridConfig) -> Vec<MixerKind> {
     (0..config.llama.n_layers)
         .map(|layer_idx| config.mixer_kind(layer_idx))
         .collect()
-}
-
-fn mixer_name(kind: MixerKind) -> &'static str {
-    match kind {
-        MixerKind::Attention => "attention",
-        MixerKind::Mamba1 => "mamba1",
-        MixerKind::Mamba2 => "mamba2",
-    }
 }
 
 /// One letter a layer: `A` keeps attention, `m` is Mamba1, `M` is Mamba2.

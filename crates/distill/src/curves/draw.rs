@@ -4,9 +4,9 @@ use anyhow::anyhow;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 
-use super::StageHistory;
 use super::axis::Axis;
 use super::panel::{Panel, Picture};
+use super::{Metric, StageHistory};
 
 /// Size of a panel, pixels.
 const PANEL: (u32, u32) = (470, 280);
@@ -43,7 +43,7 @@ type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 /// # Errors
 /// When the drawing library fails.
 pub fn draw(title: &str, stages: &[StageHistory]) -> anyhow::Result<Option<String>> {
-    let picture = Picture::of(stages);
+    let picture = Picture::of(stages, &[Metric::Loss, Metric::Kl]);
     if picture.panels.is_empty() {
         return Ok(None);
     }
@@ -68,6 +68,44 @@ pub fn draw(title: &str, stages: &[StageHistory]) -> anyhow::Result<Option<Strin
         failed(root.present())?;
     }
     Ok(Some(svg))
+}
+
+/// Charts as SVGs of their own, and what their lines are called.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Charts {
+    /// Names and colours, as CSS writes them.
+    pub names: Vec<(String, String)>,
+    /// Titles and SVGs.
+    pub svgs: Vec<(String, String)>,
+}
+
+/// `metrics` of `stages` and their perplexity, a chart each.
+///
+/// # Errors
+/// When the drawing library fails.
+pub fn charts(stages: &[StageHistory], metrics: &[Metric]) -> anyhow::Result<Charts> {
+    let picture = Picture::of(stages, metrics);
+    let css = |index| {
+        let RGBColor(r, g, b) = color(index);
+        format!("rgb({r},{g},{b})")
+    };
+    let names = picture.names.iter().enumerate();
+    let mut charts = Charts {
+        names: names
+            .map(|(index, name)| (name.clone(), css(index)))
+            .collect(),
+        svgs: Vec::new(),
+    };
+    for panel in &picture.panels {
+        let mut svg = String::new();
+        {
+            let root = SVGBackend::with_string(&mut svg, PANEL).into_drawing_area();
+            failed(draw_panel(&root, panel))?;
+            failed(root.present())?;
+        }
+        charts.svgs.push((panel.title.clone(), svg));
+    }
+    Ok(charts)
 }
 
 /// The library's errors borrow from the drawing.
@@ -158,22 +196,31 @@ fn draw_panel(area: &Area, panel: &Panel) -> Drawn {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::history::StepValues;
     use super::*;
+    use crate::curves::StepValues;
     use crate::recipe::StageKind;
+    use crate::run::Event;
 
     fn stage(arm: &str, attention_ratio: f64) -> StageHistory {
-        let values = |step: usize| StepValues {
-            loss: 8.0 / step as f64,
-            kl: Some(1.0 / step as f64),
+        let values = |step: usize| {
+            let event = Event::Step {
+                step,
+                loss: 8.0 / step as f64,
+                ce: None,
+                kl: Some(1.0 / step as f64),
+                margin: None,
+                accuracy: None,
+                lr: 1e-3,
+                grad_norm: 1.0,
+                tokens: 1,
+                tokens_per_s: 1.0,
+            };
+            StepValues::of(0, &event).expect("a step")
         };
         StageHistory {
-            arm: arm.into(),
-            attention_ratio,
-            kind: StageKind::Distillation,
-            planned_steps: 40,
-            steps: (1..=40).map(|step| (step, values(step))).collect(),
+            steps: (1..=40).map(values).collect(),
             perplexity_ratio: Some(2.0 - attention_ratio),
+            ..StageHistory::empty(arm, attention_ratio, StageKind::Distillation, 40)
         }
     }
 

@@ -3,17 +3,52 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
+use super::StepValues;
 use crate::error::DistillError;
-use crate::recipe::{Plan, StageKind};
-use crate::run::{Event, EventLog, LogReader};
+use crate::recipe::{MixerKind, Plan, StageKind};
+use crate::run::{Event, EventLog, LogReader, MemoryUse, Sample, StepParts, TimedEvent};
 
-/// Numbers of one step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepValues {
-    /// What was minimised.
-    pub loss: f64,
-    /// Divergence from the teacher, where the stage has it.
-    pub kl: Option<f64>,
+/// What a run's logs say of it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct RunHistory {
+    /// The stages of the plan in its order.
+    pub stages: Vec<StageHistory>,
+    /// What it was computed on: the device's name, and what it does in matrix products, operations a second.
+    pub device: Option<(String, f64)>,
+    /// First and last event, milliseconds since the Unix epoch.
+    pub times_ms: Option<(u64, u64)>,
+    /// Processes that worked on it.
+    pub processes: usize,
+    /// How the process that wrote last ended: `finished`, `interrupted`, or why it failed; `None` while it goes on.
+    pub ending: Option<String>,
+    /// Lines of the logs that are no events of this version.
+    pub skipped_lines: usize,
+}
+
+/// A step looked at closely.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profile {
+    /// The step.
+    pub step: usize,
+    /// Where its time went.
+    pub parts: StepParts,
+    /// Gradient norm of each layer.
+    pub layer_grad_norms: Vec<f64>,
+    /// Memory in use.
+    pub memory: MemoryUse,
+}
+
+/// The student of a stage.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StudentHistory {
+    /// What its other layers have in place of attention.
+    pub mixer: MixerKind,
+    /// Layers that keep attention.
+    pub attn_layers: Vec<usize>,
+    /// All layers.
+    pub n_layers: usize,
+    /// Floating-point operations that a token takes.
+    pub flops_per_token: f64,
 }
 
 /// One stage of a student.
@@ -31,73 +66,101 @@ pub struct StageHistory {
     pub steps: BTreeMap<usize, StepValues>,
     /// Perplexity over the teacher's after it.
     pub perplexity_ratio: Option<f64>,
+    /// What it trains.
+    pub student: Option<StudentHistory>,
+    /// Steps looked at closely.
+    pub profiles: Vec<Profile>,
+    /// What teacher and student say after it.
+    pub samples: Vec<Sample>,
+    /// Times it was taken back to a checkpoint.
+    pub rewinds: usize,
+    /// Steps left out.
+    pub skipped: usize,
+    /// Label of the run where several are drawn together; empty for one.
+    pub run: String,
 }
 
-/// The stages of `plan` in its order, with what all logs in the run folder say of them.
+impl StageHistory {
+    /// A stage of which nothing is known.
+    pub fn empty(arm: &str, attention_ratio: f64, kind: StageKind, planned_steps: usize) -> Self {
+        Self {
+            arm: arm.into(),
+            attention_ratio,
+            kind,
+            planned_steps,
+            steps: BTreeMap::new(),
+            perplexity_ratio: None,
+            student: None,
+            profiles: Vec::new(),
+            samples: Vec::new(),
+            rewinds: 0,
+            skipped: 0,
+            run: String::new(),
+        }
+    }
+}
+
+/// What all logs in the run folder say of the stages of `plan`.
 ///
 /// # Errors
 /// [`DistillError::Io`] when a log cannot be read.
-pub fn history(plan: &Plan, run_dir: &Path) -> Result<Vec<StageHistory>, DistillError> {
-    let mut events = Vec::new();
+pub fn history(plan: &Plan, run_dir: &Path) -> Result<RunHistory, DistillError> {
+    let mut logs = Vec::new();
+    let mut skipped_lines = 0;
     for file in EventLog::files(run_dir)? {
         // Of one process each: stages of different ones are not mixed up.
-        events.push(
-            LogReader::open_file(file)?
-                .poll()?
-                .into_iter()
-                .map(|timed| timed.event),
-        );
+        let mut reader = LogReader::open_file(file)?;
+        logs.push(reader.poll()?);
+        skipped_lines += reader.skipped();
     }
-    Ok(fold(plan, events))
+    Ok(RunHistory {
+        skipped_lines,
+        ..fold(plan, logs)
+    })
 }
 
 /// Names a stage: arm, bits of its ratio, kind.
 type Name = (String, u64, StageKind);
 
-fn fold(
-    plan: &Plan,
-    logs: impl IntoIterator<Item = impl Iterator<Item = Event>>,
-) -> Vec<StageHistory> {
-    let name = |arm: &str, ratio: f64, kind| -> Name { (arm.into(), ratio.to_bits(), kind) };
-    let mut stages: Vec<StageHistory> = Vec::new();
+fn name(arm: &str, ratio: f64, kind: StageKind) -> Name {
+    (arm.into(), ratio.to_bits(), kind)
+}
+
+fn fold(plan: &Plan, logs: Vec<Vec<TimedEvent>>) -> RunHistory {
+    let mut history = RunHistory::default();
     let mut places: HashMap<Name, usize> = HashMap::new();
     for stage in plan.stages() {
-        places.insert(
-            name(&stage.arm, stage.attention_ratio, stage.kind),
-            stages.len(),
-        );
-        stages.push(StageHistory {
-            arm: stage.arm.clone(),
-            attention_ratio: stage.attention_ratio,
-            kind: stage.kind,
-            planned_steps: stage.steps,
-            steps: BTreeMap::new(),
-            perplexity_ratio: None,
-        });
+        let (arm, ratio) = (&stage.arm, stage.attention_ratio);
+        places.insert(name(arm, ratio, stage.kind), history.stages.len());
+        let empty = StageHistory::empty(arm, ratio, stage.kind, stage.steps);
+        history.stages.push(empty);
     }
+    let mut last_ms = 0;
     for log in logs {
         let mut current = None;
-        for event in log {
+        for TimedEvent { time_ms, event } in log {
+            let (first, last) = history.times_ms.unwrap_or((time_ms, time_ms));
+            history.times_ms = Some((first.min(time_ms), last.max(time_ms)));
+            if let Event::StageStarted {
+                arm,
+                attention_ratio,
+                stage,
+                ..
+            } = &event
+            {
+                current = places.get(&name(arm, *attention_ratio, *stage)).copied();
+            }
+            if time_ms >= last_ms {
+                last_ms = time_ms;
+                history.ending = ending(&event);
+            }
             match event {
-                Event::StageStarted {
-                    arm,
-                    attention_ratio,
-                    stage,
+                Event::RunStarted { .. } => history.processes += 1,
+                Event::Device {
+                    name,
+                    peak_flops_per_s,
                     ..
-                } => {
-                    current = places.get(&name(&arm, attention_ratio, stage)).copied();
-                }
-                Event::Step { step, loss, kl, .. } => {
-                    if let Some(place) = current {
-                        let steps = &mut stages[place].steps;
-                        steps.insert(step, StepValues { loss, kl });
-                    }
-                }
-                Event::Rewound { to_step, .. } => {
-                    if let Some(place) = current {
-                        stages[place].steps.split_off(&(to_step + 1));
-                    }
-                }
+                } => history.device = Some((name, peak_flops_per_s)),
                 Event::Evaluated {
                     arm,
                     attention_ratio,
@@ -106,19 +169,80 @@ fn fold(
                     ..
                 } => {
                     if let Some(place) = places.get(&name(&arm, attention_ratio, kind)) {
-                        stages[*place].perplexity_ratio = Some(perplexity_ratio);
+                        history.stages[*place].perplexity_ratio = Some(perplexity_ratio);
                     }
                 }
-                _ => {}
+                event => {
+                    if let Some(place) = current {
+                        history.stages[place].apply(time_ms, event);
+                    }
+                }
             }
         }
     }
-    stages
+    history
+}
+
+fn ending(event: &Event) -> Option<String> {
+    match event {
+        Event::RunFinished { .. } => Some("finished".into()),
+        Event::RunInterrupted => Some("interrupted".into()),
+        Event::RunFailed { message } => Some(format!("failed: {message}")),
+        _ => None,
+    }
+}
+
+impl StageHistory {
+    /// Folds in an event of this stage.
+    fn apply(&mut self, time_ms: u64, event: Event) {
+        if let Some((step, values)) = StepValues::of(time_ms, &event) {
+            self.steps.insert(step, values);
+        }
+        match event {
+            Event::Student {
+                mixer,
+                attn_layers,
+                n_layers,
+                flops_per_token,
+                ..
+            } => {
+                self.student = Some(StudentHistory {
+                    mixer,
+                    attn_layers,
+                    n_layers,
+                    flops_per_token,
+                });
+            }
+            Event::Profile {
+                step,
+                parts,
+                layer_grad_norms,
+                memory,
+            } => {
+                self.profiles.retain(|profile| profile.step < step);
+                self.profiles.push(Profile {
+                    step,
+                    parts,
+                    layer_grad_norms,
+                    memory,
+                });
+            }
+            Event::Rewound { to_step, .. } => {
+                self.rewinds += 1;
+                self.steps.split_off(&(to_step + 1));
+                self.profiles.retain(|profile| profile.step <= to_step);
+            }
+            Event::Skipped { .. } => self.skipped += 1,
+            Event::Samples { samples, .. } => self.samples = samples,
+            _ => {}
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::curves::Metric;
     use crate::recipe::{Recipe, default_recipe};
 
     fn step(step: usize, loss: f64) -> Event {
@@ -184,14 +308,25 @@ mod tests {
             step(1, 77.0),
         ];
         let second = vec![started("chain", 0.25, kind), step(1, 8.0)];
-        let stages = fold(&plan, [first.into_iter(), second.into_iter()]);
+        let timed = |events: Vec<Event>| {
+            let events = events.into_iter().zip(1..);
+            events
+                .map(|(event, time_ms)| TimedEvent { time_ms, event })
+                .collect()
+        };
+        let history = fold(&plan, vec![timed(first), timed(second)]);
+        assert_eq!(history.times_ms, Some((1, 14)));
+        let stages = history.stages;
+        assert_eq!(stages[0].rewinds, 1);
         assert_eq!(stages.len(), plan.stages().count());
         let losses = |stage: &StageHistory| -> Vec<(usize, f64)> {
             let steps = stage.steps.iter();
-            steps.map(|(step, values)| (*step, values.loss)).collect()
+            steps
+                .map(|(step, values)| (*step, values.get(Metric::Loss).unwrap()))
+                .collect()
         };
         assert_eq!(losses(&stages[0]), [(1, 5.0), (2, 4.5), (3, 3.0)]);
-        assert_eq!(stages[0].steps[&3].kl, Some(1.5));
+        assert_eq!(stages[0].steps[&3].get(Metric::Kl), Some(1.5));
         assert_eq!(stages[0].perplexity_ratio, Some(2.0));
         let quarter = |stage: &&StageHistory| stage.attention_ratio == 0.25 && stage.kind == kind;
         let quarter = stages.iter().find(quarter).unwrap();

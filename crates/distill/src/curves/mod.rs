@@ -1,9 +1,12 @@
-//! Curves of a run: loss and KL of every stage and perplexity after it, folded from the logs and drawn as SVG.
+//! Curves of a run: what its logs say of every stage, drawn as SVG.
 
 mod axis;
 mod draw;
 mod history;
+mod metric;
 mod panel;
 
-pub use draw::draw;
-pub use history::{StageHistory, history};
+pub use draw::{Charts, charts, draw};
+pub use history::{Profile, RunHistory, StageHistory, StudentHistory, history};
+pub use metric::{Metric, StepValues};
+pub use panel::student;

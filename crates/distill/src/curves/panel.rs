@@ -1,6 +1,6 @@
 //! The panels of the picture as data.
 
-use super::StageHistory;
+use super::{Metric, StageHistory};
 use crate::dashboard::percent;
 use crate::recipe::{ArmPlan, StageKind};
 
@@ -34,23 +34,23 @@ pub(super) struct Picture {
 }
 
 impl Picture {
-    /// Loss of each kind of stage, KL where there is one, and perplexity over the stages of each arm.
-    pub fn of(stages: &[StageHistory]) -> Self {
+    /// `metrics` of each kind of stage, where it has them, and perplexity over the stages of each arm.
+    pub fn of(stages: &[StageHistory], metrics: &[Metric]) -> Self {
         let mut picture = Self::default();
         for kind in StageKind::ALL {
             let of_kind = || stages.iter().filter(move |stage| stage.kind == kind);
             let steps = of_kind().map(|stage| stage.steps.len()).max().unwrap_or(0);
             let per_point = steps.div_ceil(POINTS).max(1);
-            for (what, value) in [("loss", loss as Value), ("KL to the teacher", kl)] {
+            for metric in metrics {
                 let lines: Vec<Line> = of_kind()
                     .map(|stage| Line {
                         name: picture.name(student(stage)),
-                        points: means(stage, per_point, value),
+                        points: means(stage, per_point, *metric),
                     })
                     .filter(|line| !line.points.is_empty())
                     .collect();
                 picture.add(Panel {
-                    title: format!("{}: {what}", kind.name()),
+                    title: format!("{}: {}", kind.name(), metric.title()),
                     x_label: match per_point {
                         1 => "step".into(),
                         n => format!("step (means of {n})"),
@@ -107,35 +107,28 @@ impl Picture {
     }
 }
 
-/// What a line shows of a step.
-type Value = fn(&super::history::StepValues) -> Option<f64>;
-
-fn loss(values: &super::history::StepValues) -> Option<f64> {
-    Some(values.loss)
-}
-
-fn kl(values: &super::history::StepValues) -> Option<f64> {
-    values.kl
-}
-
-/// What a student is called: its ratio, and its arm unless that is the main one.
-fn student(stage: &StageHistory) -> String {
+/// What a student is called: its ratio, and its arm unless that is the main one; before it its run, where there are several.
+pub fn student(stage: &StageHistory) -> String {
     let attention = format!("{} %", percent(stage.attention_ratio));
-    match stage.arm.as_str() {
+    let name = match stage.arm.as_str() {
         ArmPlan::CHAIN => attention,
         arm => {
             let name = arm.strip_prefix("control-").unwrap_or(arm);
             format!("{attention} {name}")
         }
+    };
+    match stage.run.as_str() {
+        "" => name,
+        run => format!("{run}: {name}"),
     }
 }
 
 /// Means over `per_point` steps each, at the last of them.
-fn means(stage: &StageHistory, per_point: usize, value: Value) -> Vec<(f64, f64)> {
+fn means(stage: &StageHistory, per_point: usize, metric: Metric) -> Vec<(f64, f64)> {
     let values: Vec<(usize, f64)> = stage
         .steps
         .iter()
-        .filter_map(|(step, values)| Some((*step, value(values).filter(|v| v.is_finite())?)))
+        .filter_map(|(step, values)| Some((*step, values.get(metric).filter(|v| v.is_finite())?)))
         .collect();
     let mean = |steps: &[(usize, f64)]| {
         let sum: f64 = steps.iter().map(|(_, value)| value).sum();
@@ -147,22 +140,31 @@ fn means(stage: &StageHistory, per_point: usize, value: Value) -> Vec<(f64, f64)
 
 #[cfg(test)]
 mod tests {
-    use super::super::history::StepValues;
     use super::*;
+    use crate::curves::StepValues;
+    use crate::run::Event;
 
     fn stage(arm: &str, attention_ratio: f64, kind: StageKind, steps: usize) -> StageHistory {
         let has_kl = kind != StageKind::Dpo;
-        let values = |step: usize| StepValues {
-            loss: step as f64,
-            kl: has_kl.then_some(2.0 * step as f64),
+        let values = |step: usize| {
+            let event = Event::Step {
+                step,
+                loss: step as f64,
+                ce: None,
+                kl: has_kl.then_some(2.0 * step as f64),
+                margin: None,
+                accuracy: None,
+                lr: 1e-3,
+                grad_norm: 1.0,
+                tokens: 1,
+                tokens_per_s: 1.0,
+            };
+            StepValues::of(0, &event).expect("a step")
         };
         StageHistory {
-            arm: arm.into(),
-            attention_ratio,
-            kind,
-            planned_steps: steps,
-            steps: (1..=steps).map(|step| (step, values(step))).collect(),
+            steps: (1..=steps).map(values).collect(),
             perplexity_ratio: (steps > 0).then_some(1.0 + attention_ratio),
+            ..StageHistory::empty(arm, attention_ratio, kind, steps)
         }
     }
 
@@ -174,7 +176,7 @@ mod tests {
             stage("control-random-mixer", 0.5, StageKind::Distillation, 7),
             stage("control-random-mixer", 0.0, StageKind::Distillation, 0),
         ];
-        let picture = Picture::of(&stages);
+        let picture = Picture::of(&stages, &[Metric::Loss, Metric::Kl]);
         let titles: Vec<&str> = picture
             .panels
             .iter()

@@ -5,6 +5,7 @@ mod ablation;
 mod alignment;
 mod checkpoint;
 mod data;
+mod difference;
 mod dpo;
 mod guard;
 mod layer_choice;
@@ -29,6 +30,7 @@ pub use ablation::{
 pub use alignment::AlignmentTarget;
 pub use checkpoint::{CheckpointPlan, CheckpointTable};
 pub use data::{DataTable, EvalTable, Packing, PadTo};
+pub use difference::PlanDifference;
 pub use dpo::{DpoLossKind, DpoPlan, DpoReference, PreferenceLoss};
 pub use guard::{GuardPlan, GuardTable};
 pub use layer_choice::{LayerChoicePlan, LayerChoiceTable, LayoutKey};
@@ -40,7 +42,7 @@ pub use plan::{
 };
 pub use precision::Precision;
 pub use resolve::AblationBase;
-pub(crate) use resolve::init_name;
+pub(crate) use resolve::{init_name, mixer_name};
 pub use stage::{
     AlignmentTable, DistillationTable, DpoTable, DrafterTable, SftTable, StageKind, StagePlan,
     Trainable,

@@ -155,7 +155,7 @@ state @4k: decode state of one sequence at 4096 tokens. Rows that name an initia
 budget: straight from the init model to that ratio, one distillation stage, nothing more.";
 
 /// The table; tasks in the order in which they first appear.
-fn table(rows: &[SweepRow]) -> Table {
+pub fn table(rows: &[SweepRow]) -> Table {
     let mut task_names: Vec<&str> = Vec::new();
     for (name, _) in rows.iter().flat_map(|row| &row.tasks) {
         if !task_names.contains(&name.as_str()) {
@@ -203,7 +203,8 @@ fn table(rows: &[SweepRow]) -> Table {
 }
 
 impl SweepRow {
-    fn label(&self) -> String {
+    /// What the row is called.
+    pub fn label(&self) -> String {
         let attention = format!("{} %", percent(self.attention_ratio));
         match self.kind {
             RowKind::Teacher => "teacher".into(),
