@@ -1,10 +1,14 @@
 //! The dashboard as it looks, at two terminal sizes, from a fixed series of events.
-use distill::dashboard::{App, PlainLines, view};
-use distill::recipe::StageKind;
-use distill::run::{Event, ModelSize, TimedEvent};
+use distill::curves::Metric;
+use distill::dashboard::app::{ChartLook, Tab};
+use distill::dashboard::{App, Colours, PlainLines, Theme, Vitals, view};
+use distill::recipe::{MixerKind, StageKind};
+use distill::run::{Event, MemoryUse, ModelSize, Sample, StepParts, TimedEvent};
 use distill::sweep::{RowKind, SweepRow};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
+use ratatui::buffer::Buffer;
+use ratatui::style::Color;
 
 const START_MS: u64 = 1_700_000_000_000;
 
@@ -149,6 +153,13 @@ fn folded(events: &[TimedEvent]) -> App {
     app
 }
 
+fn drawn(app: &App, width: u16, height: u16) -> Buffer {
+    let area = ratatui::layout::Rect::new(0, 0, width, height);
+    let mut buffer = Buffer::empty(area);
+    view::draw(app, area, &mut buffer);
+    buffer
+}
+
 fn screen(app: &App, width: u16, height: u16) -> String {
     let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
     terminal
@@ -177,17 +188,252 @@ fn finished_run_shows_the_table() {
 fn empty_help_and_question_are_drawn() {
     let mut app = App::default();
     insta::assert_snapshot!("empty_80x24", screen(&app, 80, 24));
-    app.is_help_open = true;
-    app.is_asking_to_stop = true;
+    insta::assert_snapshot!("empty_120x40", screen(&app, 120, 40));
+    app.look.is_help_open = true;
+    app.look.is_asking_to_stop = true;
     insta::assert_snapshot!("help_80x24", screen(&app, 80, 24));
 }
 
 #[test]
-fn no_terminal_is_too_small_to_draw_on() {
-    let app = folded(&events());
-    for (width, height) in [(1, 1), (5, 3), (20, 8), (80, 2), (300, 5)] {
-        screen(&app, width, height);
+fn every_page_of_a_live_run_has_its_frame() {
+    let mut app = folded(&live_events());
+    app.log.extend(app.log.clone());
+    for tab in Tab::ALL {
+        app.look.tab = tab;
+        let name = format!("live_{}", tab.name());
+        insta::assert_snapshot!(format!("{name}_80x24"), screen(&app, 80, 24));
+        insta::assert_snapshot!(format!("{name}_120x40"), screen(&app, 120, 40));
     }
+}
+
+#[test]
+fn charts_are_zoomed_smoothed_logarithmic_and_laid_over_each_other() {
+    let mut app = folded(&live_events());
+    app.look.tab = Tab::Charts;
+    app.selected = Some(0);
+    app.look.chart = ChartLook {
+        is_log: true,
+        smoothing: 3,
+        zoom: 1,
+        pan: 1,
+        is_overlay: true,
+        only: Some(Metric::Loss),
+    };
+    app.others = vec![folded(&events())];
+    insta::assert_snapshot!("charts_overlay_80x24", screen(&app, 80, 24));
+    app.look.tab = Tab::Compare;
+    insta::assert_snapshot!("compare_two_80x24", screen(&app, 80, 24));
+}
+
+#[test]
+fn a_run_that_diverges_says_so() {
+    let mut all = events();
+    for index in 31..=45 {
+        all.push(at(
+            100 + index,
+            step(index as usize, 30.0 * index as f64, 1.0),
+        ));
+    }
+    all.push(at(
+        150,
+        Event::Skipped {
+            step: 46,
+            reason: "loss NaN, gradient norm NaN".into(),
+        },
+    ));
+    let app = folded(&all);
+    let alerts = app.alerts();
+    assert!(alerts[0].starts_with("the loss diverges"), "{alerts:?}");
+    assert!(
+        alerts[1].starts_with("1 steps of this stage left out"),
+        "{alerts:?}"
+    );
+    insta::assert_snapshot!("diverged_80x24", screen(&app, 80, 24));
+    insta::assert_snapshot!("diverged_120x40", screen(&app, 120, 40));
+    let mut calm = folded(&events());
+    assert!(calm.alerts().is_empty(), "{:?}", calm.alerts());
+    // Steps took a second each: half a minute is the least that counts as a stall.
+    calm.tick(START_MS + 100_000 + 29_000);
+    assert!(calm.alerts().is_empty(), "{:?}", calm.alerts());
+    calm.tick(START_MS + 100_000 + 31_000);
+    assert_eq!(calm.alerts(), ["stalled: no event for 31s"]);
+    calm.vitals = Vitals {
+        disk: Some((1 << 20, 1 << 40)),
+        is_held: Some(false),
+        is_gone: false,
+    };
+    assert_eq!(
+        calm.alerts(),
+        [
+            "the disk is low: 1 MiB are free",
+            "nobody trains: killed? `sweep --resume` goes on"
+        ]
+    );
+    calm.is_paused = true;
+    calm.vitals = Vitals::default();
+    assert!(calm.alerts().is_empty(), "a pause is no stall");
+}
+
+#[test]
+fn a_log_of_a_newer_version_and_one_that_is_still_read_are_said() {
+    let mut app = folded(&events());
+    app.skipped_lines = 3;
+    app.reading = Some(0.25);
+    let frame = screen(&app, 80, 24);
+    assert!(frame.contains("reading the log: 25 %"), "{frame}");
+    assert!(
+        frame.contains("3 lines of the log are torn or of a newer version"),
+        "{frame}"
+    );
+}
+
+#[test]
+fn ascii_and_colourless_terminals_get_what_they_can_show() {
+    let mut app = folded(&live_events());
+    app.theme = Theme {
+        colours: Colours::None,
+        is_ascii: true,
+    };
+    for tab in Tab::ALL {
+        app.look.tab = tab;
+        let buffer = drawn(&app, 80, 24);
+        for cell in buffer.content() {
+            assert!(cell.symbol().is_ascii(), "{tab:?}: {}", cell.symbol());
+            assert_eq!((cell.fg, cell.bg), (Color::Reset, Color::Reset), "{tab:?}");
+        }
+    }
+    app.look.tab = Tab::Layers;
+    insta::assert_snapshot!("ascii_layers_80x24", screen(&app, 80, 24));
+    app.look.tab = Tab::Overview;
+    insta::assert_snapshot!("ascii_overview_80x24", screen(&app, 80, 24));
+    app.theme.colours = Colours::Sixteen;
+    for tab in Tab::ALL {
+        app.look.tab = tab;
+        let is_of_sixteen = |colour: Color| !matches!(colour, Color::Rgb(..) | Color::Indexed(_));
+        assert!(
+            drawn(&app, 80, 24)
+                .content()
+                .iter()
+                .all(|cell| is_of_sixteen(cell.fg))
+        );
+    }
+}
+
+#[test]
+fn the_log_is_filtered() {
+    let mut app = folded(&events());
+    app.apply(&at(
+        101,
+        Event::Skipped {
+            step: 31,
+            reason: "loss inf".into(),
+        },
+    ));
+    app.look.tab = Tab::Log;
+    app.look.filter = "SAVED".into();
+    let frame = screen(&app, 80, 24);
+    assert!(
+        frame.contains("1 of 5 lines") && frame.contains("saved checkpoints"),
+        "{frame}"
+    );
+    assert!(!frame.contains("run started"), "{frame}");
+    app.look.filter.clear();
+    app.look.is_trouble_only = true;
+    let frame = screen(&app, 80, 24);
+    assert!(frame.contains("step 31 left out: loss inf"), "{frame}");
+    assert!(!frame.contains("saved checkpoints"), "{frame}");
+}
+
+#[test]
+fn no_terminal_is_too_small_or_too_large_to_draw_on() {
+    let mut app = folded(&live_events());
+    for tab in Tab::ALL {
+        app.look.tab = tab;
+        for (width, height) in [(1, 1), (5, 3), (20, 8), (80, 2), (300, 5), (480, 135)] {
+            screen(&app, width, height);
+        }
+    }
+}
+
+/// As [`events`], with what a trainer of this version says beside.
+fn live_events() -> Vec<TimedEvent> {
+    let mut all = Vec::new();
+    for event in events() {
+        let seconds = (event.time_ms - START_MS) / 1000;
+        let is_start = matches!(event.event, Event::RunStarted { .. });
+        let is_stage = matches!(event.event, Event::StageStarted { .. });
+        let taken = match event.event {
+            Event::Step { step, .. } => Some(step),
+            _ => None,
+        };
+        all.push(event);
+        if is_start {
+            all.push(at(
+                seconds,
+                Event::Device {
+                    name: "Cpu".into(),
+                    peak_flops_per_s: 5e10,
+                    host_total_bytes: Some(16 << 30),
+                },
+            ));
+        }
+        if is_stage {
+            all.push(at(
+                seconds,
+                Event::Student {
+                    mixer: MixerKind::Mamba2,
+                    attn_layers: vec![1, 3, 5, 7],
+                    n_layers: 8,
+                    parameters: 2_500_000,
+                    trainable: 400_000,
+                    flops_per_token: 1.2e7,
+                },
+            ));
+        }
+        if let Some(step) = taken.filter(|step| step % 3 == 1) {
+            let norm = |layer: usize| match layer % 2 {
+                0 => (1.0 + layer as f64) / step as f64,
+                _ => 0.0,
+            };
+            all.push(at(
+                seconds,
+                Event::Profile {
+                    step,
+                    parts: StepParts {
+                        data_ms: 2.0,
+                        teacher_ms: 120.0,
+                        forward_ms: 240.0,
+                        backward_ms: 610.0,
+                        optimizer_ms: 28.0,
+                    },
+                    layer_grad_norms: (0..8).map(norm).collect(),
+                    memory: MemoryUse {
+                        host_bytes: Some(300 << 20),
+                        host_peak_bytes: Some(410 << 20),
+                        device_bytes: None,
+                        device_reserved_bytes: None,
+                    },
+                },
+            ));
+        }
+        if taken == Some(60) {
+            all.push(at(
+                seconds,
+                Event::Samples {
+                    arm: "chain".into(),
+                    attention_ratio: 0.5,
+                    stage: StageKind::Distillation,
+                    samples: vec![Sample {
+                        prompt: "Why is the sky blue?".into(),
+                        teacher: "Because of how the air scatters light: blue more than red."
+                            .into(),
+                        student: "Because of the air, which is blue.".into(),
+                    }],
+                },
+            ));
+        }
+    }
+    all
 }
 
 #[test]
@@ -225,8 +471,8 @@ fn resumed_run_keeps_the_curves_and_replaces_steps_taken_again() {
     };
     all.push(at(200, restart));
     let app = folded(&all);
-    assert_eq!(app.stages[0].loss.len(), 60);
-    assert_eq!(app.stages[1].loss.len(), 30);
+    assert_eq!(app.stages[0].curve(Metric::Loss).len(), 60);
+    assert_eq!(app.stages[1].curve(Metric::Loss).len(), 30);
     assert_eq!(app.elapsed_ms(), 0);
     all.push(at(
         201,
@@ -240,19 +486,21 @@ fn resumed_run_keeps_the_curves_and_replaces_steps_taken_again() {
     // A checkpoint of step 20 was the last whole one.
     all.push(at(202, step(21, 9.5, 0.25)));
     let app = folded(&all);
-    let curve = &app.stages[1].loss;
-    assert_eq!((curve.len(), curve[20]), (21, (21.0, 9.5)));
-    assert_eq!(app.stages[1].second.len(), 21);
+    insta::assert_snapshot!("resumed_80x24", screen(&app, 80, 24));
+    insta::assert_snapshot!("resumed_120x40", screen(&app, 120, 40));
+    let curve = app.stages[1].curve(Metric::Loss);
+    assert_eq!((curve.len(), curve.last()), (21, Some((21, 9.5))));
+    assert_eq!(app.stages[1].curve(Metric::Kl).len(), 21);
 }
 
 #[test]
 fn plain_lines_name_stages_and_results() {
-    let mut text = Vec::new();
-    let mut lines = PlainLines::new(&mut text);
-    for event in events() {
-        lines.apply(&event);
-    }
-    insta::assert_snapshot!("plain_lines", String::from_utf8(text).unwrap());
+    let mut lines = PlainLines::new();
+    let text: Vec<String> = events()
+        .iter()
+        .filter_map(|event| lines.line(event))
+        .collect();
+    insta::assert_snapshot!("plain_lines", text.join("\n"));
 }
 
 #[test]
@@ -275,14 +523,16 @@ fn a_rewind_takes_the_curves_back_and_is_said() {
         },
     ));
     let app = folded(&all);
-    assert_eq!((app.stages[1].step, app.stages[1].loss.len()), (20, 20));
+    assert_eq!(
+        (app.stages[1].step, app.stages[1].curve(Metric::Loss).len()),
+        (20, 20)
+    );
     let line = "rewound from step 30 to 20 (1 of 3): the loss is NaN";
     assert!(
-        app.log.back().unwrap().ends_with(line),
+        app.log.back().unwrap().text.ends_with(line),
         "{:?}",
         app.log.back()
     );
-    let mut text = Vec::new();
-    PlainLines::new(&mut text).apply(all.last().unwrap());
-    assert_eq!(String::from_utf8(text).unwrap(), format!("{line}\n"));
+    let text = PlainLines::new().line(all.last().unwrap());
+    assert_eq!(text.as_deref(), Some(line));
 }

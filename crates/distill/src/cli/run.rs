@@ -1,8 +1,8 @@
 //! Verbs that run something by a recipe, or show a run.
 use std::path::PathBuf;
 
-use clap::Args;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, ValueEnum};
 
 use super::{DrafterArg, MixerArg};
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
@@ -44,9 +44,22 @@ pub struct RunArgs {
     /// Print what would be run, with sizes and estimates, and stop
     #[arg(long)]
     pub dry_run: bool,
-    /// Plain lines instead of the dashboard
+    /// Progress without the dashboard
     #[arg(long)]
     pub no_tui: bool,
+    /// Without the dashboard, events on stderr as lines to read or as JSON [default: plain]
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormatArg>,
+}
+
+/// How events are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormatArg {
+    /// Lines to read
+    #[default]
+    Plain,
+    /// One JSON object a line, as in `events.jsonl`
+    Json,
 }
 
 /// Arguments of `drafter`.
@@ -109,14 +122,43 @@ pub struct ComparisonArgs {
 #[derive(Debug, Args)]
 pub struct WatchArgs {
     /// Run folder
-    #[arg(value_name = "RUN")]
-    pub run: PathBuf,
+    #[arg(value_name = "RUN", required_unless_present = "all")]
+    pub run: Option<PathBuf>,
+    /// Every run below this folder, one of which can be opened
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["run", "arms", "compare", "log_format"])]
+    pub all: Option<PathBuf>,
     /// Follow the process that was started with these arms
     #[arg(long = "arm", value_name = "NAME")]
     pub arms: Vec<String>,
+    /// Another run, to be shown beside it; may be repeated
+    #[arg(long, value_name = "RUN2")]
+    pub compare: Vec<PathBuf>,
     /// Plain lines instead of the dashboard
     #[arg(long)]
     pub no_tui: bool,
+    /// Draw one frame of what is there, and leave
+    #[arg(long, value_name = "FILE.svg", conflicts_with_all = ["all", "log_format"])]
+    pub frame: Option<PathBuf>,
+    /// Page of that frame, as its key [default: 1]
+    #[arg(long, value_name = "N", requires = "frame", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=7))]
+    pub page: u8,
+    /// Columns and rows of that frame
+    #[arg(long, value_name = "WxH", requires = "frame", default_value = "120x40", value_parser = size)]
+    pub size: (u16, u16),
+    /// Events on stdout as lines to read or as JSON, instead of the dashboard
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<LogFormatArg>,
+}
+
+/// Columns and rows of a terminal, such as `120x40`.
+fn size(text: &str) -> Result<(u16, u16), String> {
+    let parsed = text
+        .split_once('x')
+        .and_then(|(width, height)| Some((width.parse().ok()?, height.parse().ok()?)));
+    match parsed {
+        Some((width @ 20..=500, height @ 8..=200)) => Ok((width, height)),
+        _ => Err("expected columns and rows from 20x8 to 500x200, such as 120x40".into()),
+    }
 }
 
 /// Arguments of `report`.
@@ -125,8 +167,17 @@ pub struct ReportArgs {
     /// Run folder
     #[arg(value_name = "RUN")]
     pub run: PathBuf,
-    /// Rows as JSON
+    /// Another run, to be shown beside it
+    #[arg(long, value_name = "RUN2")]
+    pub compare: Option<PathBuf>,
+    /// Folder for `report.html`, `model-card.md`, `results.csv` and `steps.csv` [default: RUN/report]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Also write event files for TensorBoard, into `tensorboard/` beside the page
     #[arg(long)]
+    pub tensorboard: bool,
+    /// Print rows as JSON and write no page
+    #[arg(long, conflicts_with_all = ["compare", "out", "tensorboard"])]
     pub json: bool,
     /// Also draw the curves of loss, KL and perplexity
     #[arg(long, value_name = "FILE.svg")]

@@ -10,8 +10,10 @@ use crate::commands::Outcome;
 use crate::dashboard::{self, Display};
 use crate::data::{self, Datasets};
 use crate::error::DistillError;
-use crate::recipe::Plan;
-use crate::run::{Event, EventLog, EventSink, Manifest, RunFolder, StopFlag, Tee};
+use crate::recipe::{Plan, PlanDifference};
+use crate::run::{
+    Event, EventLog, EventSink, Manifest, Requests, RunFolder, StopFlag, Tee, host_total_bytes,
+};
 use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, SweepSetup, Teacher};
 use crate::teacher_cache::{self, TeacherCaches};
 
@@ -46,6 +48,9 @@ impl RunArgs {
         } else {
             folder.write_manifest(&manifest)?;
         }
+        let requests = Requests::of(folder.path(), selection.names());
+        requests.clear()?;
+        let stop = stop.with_requests(requests.clone());
         stop.listen().context("could not listen for Ctrl-C")?;
         let run = Run {
             manifest: &manifest,
@@ -57,7 +62,8 @@ impl RunArgs {
             is_resumed,
             auto_batch: self.auto_batch,
         };
-        let outcome = dashboard::run_shown(Display::choose(self.no_tui), &stop, |watcher| {
+        let display = Display::choose(self.no_tui, self.log_format);
+        let outcome = dashboard::run_shown(display, folder.path(), &requests, &stop, |watcher| {
             let log = EventLog::open(folder.path(), selection.names())?;
             let mut events = Tee::new(log, stop.clone(), watcher);
             let result = work(&run, &mut events);
@@ -88,11 +94,15 @@ impl RunArgs {
             return Ok(resumed);
         }
         let plan = written()?;
-        match first_difference(&resumed, &plan) {
+        match resumed.differences(&plan).into_iter().next() {
             None => Ok(plan),
-            Some(difference) => Err(DistillError::PlanDiffers {
+            Some(PlanDifference {
+                path,
+                run: was,
+                other,
+            }) => Err(DistillError::PlanDiffers {
                 path: run.clone(),
-                difference,
+                difference: format!("`{path}` is {was} in the run, {other} now"),
             }),
         }
     }
@@ -140,6 +150,11 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
     } = run;
     let plan = &manifest.plan;
     events.emit(started(run));
+    events.emit(Event::Device {
+        name: format!("{device:?}"),
+        peak_flops_per_s: sweep::measure_peak_flops_per_s::<InnerBackend>(device, plan.precision),
+        host_total_bytes: host_total_bytes(),
+    });
     let Some(data) = data(run, events)? else {
         events.emit(Event::RunInterrupted);
         return Ok(SweepOutcome::Interrupted);
@@ -154,6 +169,7 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         teacher_caches: &teacher_caches,
         eval: plan.eval.clone(),
         device,
+        prompts: None,
     };
     let setup = SweepSetup {
         plan,
@@ -274,36 +290,5 @@ fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
             eprintln!("interrupted; continue with `distill sweep --resume {path}{arms}`");
             Ok(Outcome::Interrupted)
         }
-    }
-}
-
-/// Path and values of the first field in which two plans differ.
-fn first_difference(run: &Plan, asked: &Plan) -> Option<String> {
-    let json = |plan: &Plan| {
-        serde_json::to_value(plan).expect("a plan holds only numbers, strings and lists")
-    };
-    difference("", &json(run), &json(asked))
-}
-
-fn difference(path: &str, run: &serde_json::Value, asked: &serde_json::Value) -> Option<String> {
-    use serde_json::Value;
-    let join = |key: &str| {
-        if path.is_empty() {
-            key.to_string()
-        } else {
-            format!("{path}.{key}")
-        }
-    };
-    match (run, asked) {
-        (Value::Object(run), Value::Object(asked)) => run.iter().find_map(|(key, value)| {
-            difference(&join(key), value, asked.get(key).unwrap_or(&Value::Null))
-        }),
-        (Value::Array(run), Value::Array(asked)) if run.len() == asked.len() => run
-            .iter()
-            .zip(asked)
-            .enumerate()
-            .find_map(|(index, (run, asked))| difference(&join(&index.to_string()), run, asked)),
-        _ if run == asked => None,
-        _ => Some(format!("`{path}` is {run} in the run, {asked} now")),
     }
 }

@@ -1,12 +1,10 @@
 //! The run as plain lines, for pipes, logs and `--no-tui`.
-use std::io::Write;
-
-use super::words::{duration, evaluated_line, percent, rewound_line, stage_label};
+use super::words::{duration, evaluated_line, percent, rewound_line, skipped_line, stage_label};
 use crate::run::{Event, TimedEvent};
 
-/// Writes one line an event; of the steps, the first, the last and some between.
-pub struct PlainLines<W: Write> {
-    out: W,
+/// One line an event; of the steps, the first, the last and some between.
+#[derive(Debug, Default)]
+pub struct PlainLines {
     steps: usize,
     last_step_ms: u64,
 }
@@ -14,25 +12,14 @@ pub struct PlainLines<W: Write> {
 /// Least time between two step lines.
 const STEP_LINE_MS: u64 = 5000;
 
-impl<W: Write> PlainLines<W> {
-    /// Writes to `out`; a closed pipe is ignored.
-    pub fn new(out: W) -> Self {
-        Self {
-            out,
-            steps: 0,
-            last_step_ms: 0,
-        }
+impl PlainLines {
+    /// Before the first event.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// Writes what the event says.
-    pub fn apply(&mut self, timed: &TimedEvent) {
-        if let Some(line) = self.line(timed) {
-            // Nothing is lost when nobody reads: the log has every event.
-            let _ = writeln!(self.out, "{line}");
-        }
-    }
-
-    fn line(&mut self, timed: &TimedEvent) -> Option<String> {
+    /// What the event says, if it is worth a line.
+    pub fn line(&mut self, timed: &TimedEvent) -> Option<String> {
         Some(match &timed.event {
             Event::RunStarted {
                 name,
@@ -123,6 +110,13 @@ impl<W: Write> PlainLines<W> {
                 max_rewinds,
                 reason,
             } => rewound_line(*step, *to_step, *rewind, *max_rewinds, reason),
+            Event::Skipped { step, reason } => skipped_line(*step, reason),
+            Event::Paused { step } => format!("paused after step {step}"),
+            Event::Continued => "going on".into(),
+            Event::Device { .. }
+            | Event::Student { .. }
+            | Event::Profile { .. }
+            | Event::Samples { .. } => return None,
             Event::Note { text } => text.clone(),
             Event::RunInterrupted => "interrupted".into(),
             Event::RunFailed { message } => format!("failed: {message}"),

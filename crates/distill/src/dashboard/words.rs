@@ -43,6 +43,11 @@ pub(super) fn rewound_line(
     format!("rewound from step {step} to {to_step} ({rewind} of {max_rewinds}): {reason}")
 }
 
+/// One line about a step that was not taken.
+pub(super) fn skipped_line(step: usize, reason: &str) -> String {
+    format!("step {step} left out: {reason}")
+}
+
 /// One line about an evaluation, for the log and for plain output.
 pub fn evaluated_line(
     arm: &str,

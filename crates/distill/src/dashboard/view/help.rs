@@ -11,14 +11,14 @@ use crate::dashboard::keys::KEYS;
 /// Draws the key list over the middle of the screen.
 pub(super) fn keys(_app: &App, area: Rect, buffer: &mut Buffer) {
     let window = area.centered(
-        Constraint::Length(52),
+        Constraint::Length(60),
         Constraint::Length(KEYS.len() as u16 + 2),
     );
     let lines: Vec<_> = KEYS
         .iter()
         .map(|(key, what)| {
             Line::from(vec![
-                Span::styled(format!(" {key:<9}"), bold()),
+                Span::styled(format!(" {key:<12}"), bold()),
                 Span::raw(*what),
             ])
         })

@@ -1,19 +1,20 @@
-//! Head line, numbers of the last step, log and foot line.
+//! Head line, numbers of the last step, alerts and foot line.
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
-use ratatui::style::Color;
+use ratatui::style::{Color, Modifier};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Paragraph, Widget};
 
-use super::{block, bold, colour, dim};
+use super::{bold, colour, dim};
 use crate::dashboard::App;
-use crate::dashboard::app::RunStatus;
+use crate::dashboard::app::{RunStatus, Tab};
 use crate::dashboard::duration;
 
 /// Two lines: what runs and how it stands; the numbers of the last step.
 pub(super) fn head(app: &App, area: Rect, buffer: &mut Buffer) {
     let (status, status_colour) = match &app.status {
-        RunStatus::Waiting => ("waiting", Color::Gray),
+        RunStatus::Waiting => ("waiting for the first event", Color::Gray),
+        RunStatus::Running if app.is_paused => ("paused", Color::Yellow),
         RunStatus::Running => ("running", Color::Green),
         RunStatus::Stopping => ("stopping", Color::Yellow),
         RunStatus::Interrupted => ("interrupted", Color::Yellow),
@@ -28,47 +29,81 @@ pub(super) fn head(app: &App, area: Rect, buffer: &mut Buffer) {
         .eta_ms()
         .map(|ms| format!(", ETA {}", duration(ms)))
         .unwrap_or_default();
+    let name = match app.name.as_str() {
+        "" => String::new(),
+        name => format!("{name} "),
+    };
+    let (time, about) = match app.status {
+        RunStatus::Waiting => Default::default(),
+        _ => (
+            format!(" {}{eta}", duration(app.elapsed_ms())),
+            format!("  {}{size} on {}", app.teacher, app.backend),
+        ),
+    };
+    let reading = app.reading.map_or(String::new(), |share| {
+        format!("  reading the log: {:.0} %", share * 100.0)
+    });
     let first = Line::from(vec![
-        Span::styled(format!("{} ", app.name), bold()),
+        Span::styled(name, bold()),
         Span::styled(status, colour(app, status_colour)),
-        Span::raw(format!(" {}{eta}", duration(app.elapsed_ms()))),
-        Span::styled(format!("  {}{size} on {}", app.teacher, app.backend), dim()),
+        Span::raw(time),
+        Span::styled(reading, colour(app, Color::Yellow)),
+        Span::styled(about, dim()),
     ]);
-    let second = Line::raw(format!(
-        "loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  {} tokens",
-        app.last.loss, app.last.lr, app.last.grad_norm, app.last.tokens_per_s, app.last.tokens
-    ));
-    Paragraph::new(vec![first, second]).render(area, buffer);
+    let second = match app.stages.iter().all(|stage| stage.step == 0) {
+        true => String::new(),
+        false => format!(
+            "loss {:.4}  lr {:.2e}  grad norm {:.3}  {:.0} tokens/s  {} tokens",
+            app.last.loss, app.last.lr, app.last.grad_norm, app.last.tokens_per_s, app.last.tokens
+        ),
+    };
+    Paragraph::new(vec![first, Line::raw(second)]).render(area, buffer);
 }
 
-/// The newest lines of the log.
-pub(super) fn log(app: &App, area: Rect, buffer: &mut Buffer) {
-    let block = block(" log ");
-    let height = usize::from(block.inner(area).height);
-    let skipped = app.log.len().saturating_sub(height);
-    let lines: Vec<_> = app
-        .log
-        .iter()
-        .skip(skipped)
-        .map(|line| Line::raw(line.as_str()))
-        .collect();
-    Paragraph::new(lines).block(block).render(area, buffer);
+/// What is wrong: the most urgent, and how much else.
+pub(super) fn alerts(app: &App, alerts: &[String], area: Rect, buffer: &mut Buffer) {
+    let Some(first) = alerts.first() else {
+        return;
+    };
+    let more = match alerts.len() {
+        1 => String::new(),
+        count => format!("  ({} more)", count - 1),
+    };
+    let style = colour(app, Color::Red).add_modifier(Modifier::REVERSED | Modifier::BOLD);
+    Line::styled(format!(" ! {first}{more} "), style).render(area, buffer);
 }
 
-/// Keys, or the question that is open.
+/// Pages and keys, or the question that is open, or what became of a request.
 pub(super) fn foot(app: &App, area: Rect, buffer: &mut Buffer) {
-    let line = if app.is_asking_to_stop {
+    let look = &app.look;
+    let line = if look.is_asking_to_stop {
         Line::styled(
-            "stop after this step? finished stages are kept  y / n",
+            "stop after this step? it is saved, and finished stages are kept  y / n",
             bold(),
         )
+    } else if let Some(message) = &look.message {
+        Line::styled(message.clone(), colour(app, Color::Yellow))
     } else if app.status == RunStatus::Stopping {
         Line::styled(
             "finishing this step; Ctrl-C again leaves at once",
             colour(app, Color::Yellow),
         )
     } else {
-        Line::styled("q stop   \u{2191}\u{2193} stage   ? keys", dim())
+        pages(app)
     };
     Paragraph::new(line).render(area, buffer);
+}
+
+fn pages(app: &App) -> Line<'static> {
+    let mut spans = Vec::new();
+    for (index, tab) in Tab::ALL.into_iter().enumerate() {
+        let style = match tab == app.look.tab {
+            true => bold().add_modifier(Modifier::REVERSED),
+            false => dim(),
+        };
+        spans.push(Span::styled(format!("{} {}", index + 1, tab.name()), style));
+        spans.push(Span::raw("  "));
+    }
+    spans.push(Span::styled("? keys", dim()));
+    Line::from(spans)
 }

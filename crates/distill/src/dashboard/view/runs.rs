@@ -8,7 +8,7 @@ use ratatui::widgets::{Paragraph, Widget};
 use super::{block, bold, colour, dim};
 use crate::dashboard::App;
 use crate::dashboard::app::{Progress, StageView};
-use crate::dashboard::percent;
+use crate::dashboard::{duration, percent};
 
 /// Draws the tree, scrolled so that the stage shown is visible.
 pub(super) fn tree(app: &App, area: Rect, buffer: &mut Buffer) {
@@ -67,7 +67,16 @@ fn line(app: &App, stage: &StageView, is_shown: bool) -> Line<'static> {
     };
     let note = match (stage.progress, stage.perplexity_ratio) {
         (_, Some(ratio)) => format!("ppl x{ratio:.2}"),
-        (Progress::Running, None) => format!("{:>3} %", 100 * stage.step / stage.steps.max(1)),
+        (Progress::Running, None) => {
+            let done = 100 * stage.step / stage.steps.max(1);
+            match app.stage_eta_ms(stage) {
+                Some(ms) if ms > 0 => format!("{done} % {}", duration(ms).replace(' ', "")),
+                _ => format!("{done} %"),
+            }
+        }
+        (Progress::Waiting, None) => app.stage_eta_ms(stage).map_or_else(String::new, |ms| {
+            format!("~{}", duration(ms).replace(' ', ""))
+        }),
         _ => String::new(),
     };
     let base = if is_shown {
