@@ -1,6 +1,7 @@
 //! Command line: clap types only, a file a group of verbs.
 mod choice;
 mod data;
+mod docs;
 mod drafter;
 mod measure;
 mod model;
@@ -11,15 +12,16 @@ use clap::{Parser, Subcommand};
 
 pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
 pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
+pub use docs::{CompletionsArgs, ManArgs};
 pub use drafter::{DraftTokensArg, DrafterArg};
 pub use measure::{
-    BenchArgs, BenchCommand, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs, PerplexityArgs,
-    PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
+    BenchArgs, BenchCommand, DashboardArgs, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs,
+    PerplexityArgs, PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
 };
 pub use model::{ConvertArgs, ForwardArgs, GenerateArgs, InspectArgs};
 pub use run::{
-    AblateArgs, ComparisonArgs, PretrainArgs, ReportArgs, ReproduceArgs, RunArgs, SweepArgs,
-    TrainDrafterArgs, WatchArgs,
+    AblateArgs, ComparisonArgs, LogFormatArg, PretrainArgs, ReportArgs, ReproduceArgs, RunArgs,
+    SweepArgs, TrainDrafterArgs, WatchArgs,
 };
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
@@ -47,7 +49,7 @@ pub enum Command {
     Reproduce(ReproduceArgs),
     /// Follow a run from its event log, live or afterwards
     Watch(WatchArgs),
-    /// Print the table of a run as far as it is, whichever processes ran its arms
+    /// Print the table of a run as far as it is, and write it up as a page, a model card and tables
     Report(ReportArgs),
     /// Train a small Llama from random weights by a recipe
     Pretrain(PretrainArgs),
@@ -69,4 +71,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// Measure how fast this binary runs on this device
     Bench(BenchArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Write the man pages of every verb
+    Man(ManArgs),
 }

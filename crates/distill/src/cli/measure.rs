@@ -128,6 +128,19 @@ pub enum BenchCommand {
     Step(StepArgs),
     /// Speculative decoding beside plain decoding of the same model: speed, acceptance, parts of a round, and whether replies agree
     Speculative(SpeculativeArgs),
+    /// The dashboard on a long log: frames at several sizes of terminal, and what a training step pays for being watched
+    Dashboard(DashboardArgs),
+}
+
+/// Arguments of `bench dashboard`.
+#[derive(Debug, Args)]
+pub struct DashboardArgs {
+    /// Events of the log
+    #[arg(long, value_name = "N", default_value_t = 1_000_000, value_parser = positive)]
+    pub events: usize,
+    /// Training step to hold the cost of an event against, milliseconds
+    #[arg(long, value_name = "MS", default_value_t = 50.0)]
+    pub step_ms: f64,
 }
 
 /// Arguments of `bench speculative`.

@@ -1,4 +1,5 @@
 //! `bench`: how fast the operations run on this device, beside what another implementation reaches.
+mod dashboard;
 pub(super) mod speculative;
 mod step;
 
@@ -27,6 +28,7 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<Outcome> {
     match args.subject {
         BenchCommand::Kernels(args) => run_kernels(&args, device),
         BenchCommand::Step(args) => step::run(&args, device),
+        BenchCommand::Dashboard(args) => dashboard::run(&args),
         BenchCommand::Speculative(args) => speculative::run(&args, device),
     }
 }

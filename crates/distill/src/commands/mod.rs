@@ -13,6 +13,7 @@ pub mod ablate;
 pub mod bench;
 pub mod convert;
 pub mod data;
+mod docs;
 pub mod doctor;
 mod drafter;
 pub mod eval;
@@ -85,6 +86,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Inspect(args) => inspect::run(args, &device),
         Command::Doctor(args) => doctor::run(args, &device),
         Command::Bench(args) => bench::run(args, &device),
+        Command::Completions(args) => Ok(docs::completions(&args)),
+        Command::Man(args) => docs::man(&args),
     }
 }
 
