@@ -52,6 +52,62 @@ pub enum EvalError {
         /// What came out.
         found: f64,
     },
+    /// A request for a likelihood that cannot be answered.
+    #[error("request {index}: {problem}")]
+    Request {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A question of a task that cannot be scored.
+    #[error("task `{task}`: item {item}: {problem}")]
+    Item {
+        /// Name of the task.
+        task: &'static str,
+        /// Which, from 1.
+        item: usize,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// Fewer examples than are asked for.
+    #[error("task `{task}`: {found} examples, expected {wanted} before each question")]
+    Examples {
+        /// Name of the task.
+        task: &'static str,
+        /// Examples there are.
+        found: usize,
+        /// Examples wanted.
+        wanted: usize,
+    },
+    /// Replies that leave no room for a prompt.
+    #[error(
+        "replies of {reply} tokens in a context of {context}, expected fewer: there is no room for a prompt"
+    )]
+    Context {
+        /// Most tokens of a reply.
+        reply: usize,
+        /// Most tokens of prompt and reply.
+        context: usize,
+    },
+    /// A prompt too short for what it must hold.
+    #[error(
+        "a haystack with its needle of {length} tokens, expected at least {least}: sentence, question and template"
+    )]
+    Needle {
+        /// Tokens asked for.
+        length: usize,
+        /// Tokens without any haystack.
+        least: usize,
+    },
+    /// Two models that do not have the same tokens.
+    #[error("the student has a vocabulary of {found} tokens, expected the teacher's {expected}")]
+    Vocabulary {
+        /// Tokens of the student.
+        found: usize,
+        /// Tokens of the teacher.
+        expected: usize,
+    },
     /// A tokenizer without a known chat template.
     #[error(
         "the tokenizer has the control tokens of no known chat template, expected ChatML, Llama-3 or Zephyr \

@@ -1,16 +1,12 @@
 //! Teacher-forced likelihood: of masked examples (only replies are scored) and of windows over a text.
-//!
-//! Blocks run in the backend's precision; of the logits only the maximum, partial sums of the exponentials and the
-//! target's entry are read back, and added in f64. One f32 sum over a large vocabulary is off by about 1e-5.
 use burn::tensor::{Int, Tensor, TensorData};
 use kernels::SsmBackend;
 use model::HybridModel;
 use serde::{Deserialize, Serialize};
 
 use crate::EvalError;
+use crate::token_scores::{check_ids, token_scores};
 
-/// Most elements of a logits tensor: 128 MiB in f32.
-const LOGITS_ELEMENTS: usize = 1 << 25;
 /// Tokens that run through the blocks at once: bounds activations and attention scores.
 const FORWARD_TOKENS: usize = 4096;
 /// A window longer than this runs in pieces of this length against a cache: attention scores grow with the square.
@@ -144,8 +140,9 @@ fn score_batch<B: SsmBackend>(
     let count = rows.len();
     let rows = Tensor::<B, 1, Int>::from_data(TensorData::new(rows, [count]), &device);
     let hidden = hidden.reshape([batch.len() * seq, d_model]).select(0, rows);
-    for (owner, nll) in owners.into_iter().zip(token_nlls(model, hidden, &targets)?) {
-        nlls[owner].add(nll);
+    let scores = token_scores(model, hidden, &targets)?;
+    for (owner, score) in owners.into_iter().zip(scores) {
+        nlls[owner].add(score.nll);
     }
     Ok(())
 }
@@ -227,7 +224,7 @@ fn score_rows<B: SsmBackend>(
     let d_model = model.config().llama.d_model;
     if seq <= PIECE_TOKENS {
         let hidden = model.hidden(tokens).narrow(1, 0, seq - 1);
-        return token_nlls(model, hidden.reshape([rows * (seq - 1), d_model]), &targets);
+        return nlls_of(model, hidden.reshape([rows * (seq - 1), d_model]), &targets);
     }
     debug_assert_eq!(rows, 1, "pieces of several rows would interleave");
     let mut nlls = Vec::with_capacity(targets.len());
@@ -237,86 +234,20 @@ fn score_rows<B: SsmBackend>(
         let length = PIECE_TOKENS.min(seq - 1 - from);
         let hidden = model.hidden_cached(tokens.clone().narrow(1, from, length), &mut cache);
         let hidden = hidden.reshape([rows * length, d_model]);
-        nlls.extend(token_nlls(model, hidden, &targets[from..from + length])?);
+        nlls.extend(nlls_of(model, hidden, &targets[from..from + length])?);
         from += length;
     }
     Ok(nlls)
 }
 
-/// `-log p(target)` of every row of `hidden`, `[rows, d_model]` after the final norm.
-fn token_nlls<B: SsmBackend>(
+/// The negative log-likelihood of each target alone.
+fn nlls_of<B: SsmBackend>(
     model: &HybridModel<B>,
     hidden: Tensor<B, 2>,
     targets: &[u32],
 ) -> Result<Vec<f64>, EvalError> {
-    let rows_at_once = (LOGITS_ELEMENTS / model.config().llama.vocab_size).max(1);
-    let mut nlls = Vec::with_capacity(targets.len());
-    for (chunk, targets) in targets.chunks(rows_at_once).enumerate() {
-        let hidden = hidden
-            .clone()
-            .narrow(0, chunk * rows_at_once, targets.len());
-        let logits = model
-            .logits(hidden.unsqueeze_dim::<3>(0))
-            .squeeze_dim::<2>(0);
-        for nll in logits_nlls(logits, targets) {
-            if !nll.is_finite() {
-                return Err(EvalError::NotFinite {
-                    index: nlls.len(),
-                    found: nll,
-                });
-            }
-            nlls.push(nll);
-        }
-    }
-    Ok(nlls)
-}
-
-/// `-log softmax(logits)[target]` of every row of `logits`, `[rows, vocab]`.
-fn logits_nlls<B: SsmBackend>(logits: Tensor<B, 2>, targets: &[u32]) -> Vec<f64> {
-    let [rows, vocab] = logits.dims();
-    let ids: Vec<i32> = targets.iter().map(|id| *id as i32).collect();
-    let ids = Tensor::<B, 2, Int>::from_data(TensorData::new(ids, [rows, 1]), &logits.device());
-    let picked = read(logits.clone().gather(1, ids));
-    let max = logits.clone().max_dim(1);
-    let parts = sum_parts(vocab);
-    let exponentials = (logits - max.clone())
-        .exp()
-        .reshape([rows, parts, vocab / parts]);
-    let sums = read(exponentials.sum_dim(2));
-    let max = read(max);
-    (0..rows)
-        .map(|row| {
-            max[row]
-                + sums[row * parts..(row + 1) * parts]
-                    .iter()
-                    .sum::<f64>()
-                    .ln()
-                - picked[row]
-        })
-        .collect()
-}
-
-/// Into how many equal parts a sum over `vocab` entries is cut: the most up to 512, so that parts are short.
-fn sum_parts(vocab: usize) -> usize {
-    (1..=vocab.min(512))
-        .rev()
-        .find(|parts| vocab.is_multiple_of(*parts))
-        .unwrap_or(1)
-}
-
-fn read<B: SsmBackend, const D: usize>(tensor: Tensor<B, D>) -> Vec<f64> {
-    tensor.into_data().iter::<f64>().collect()
-}
-
-fn check_ids(ids: &[u32], vocab_size: usize) -> Result<(), EvalError> {
-    match ids.iter().position(|id| *id as usize >= vocab_size) {
-        Some(index) => Err(EvalError::TokenOutOfRange {
-            index,
-            id: ids[index],
-            vocab_size,
-        }),
-        None => Ok(()),
-    }
+    let scores = token_scores(model, hidden, targets)?;
+    Ok(scores.into_iter().map(|score| score.nll).collect())
 }
 
 #[cfg(test)]

@@ -4,6 +4,11 @@ use model::{HybridConfig, HybridModel, LlamaConfig};
 
 /// Two attention layers of width 32, random weights from seed 0.
 pub(crate) fn tiny_model(vocab_size: usize) -> HybridModel<Flex> {
+    tiny_model_seeded(vocab_size, 0)
+}
+
+/// The same from another seed.
+pub(crate) fn tiny_model_seeded(vocab_size: usize, seed: u64) -> HybridModel<Flex> {
     let llama: LlamaConfig = serde_json::from_value(serde_json::json!({
         "model_type": "llama", "hidden_size": 32, "num_attention_heads": 2, "num_key_value_heads": 1,
         "head_dim": 16, "intermediate_size": 48, "num_hidden_layers": 2, "vocab_size": vocab_size,
@@ -11,5 +16,5 @@ pub(crate) fn tiny_model(vocab_size: usize) -> HybridModel<Flex> {
         "max_position_embeddings": 8192,
     }))
     .unwrap();
-    HybridModel::init(&HybridConfig::teacher(llama), &Default::default())
+    HybridModel::init_seeded(&HybridConfig::teacher(llama), seed, &Default::default())
 }

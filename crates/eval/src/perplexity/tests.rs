@@ -2,6 +2,7 @@ use burn::backend::Flex;
 
 use super::*;
 use crate::tiny_model::tiny_model;
+use crate::token_scores::logits_scores;
 
 type B = Flex;
 
@@ -15,6 +16,11 @@ fn ids(count: usize) -> Vec<u32> {
     (0..count)
         .map(|index| ((index * index + 3 * index + 1) % VOCAB) as u32)
         .collect()
+}
+
+fn nlls_of_logits(logits: Tensor<B, 2>, targets: &[u32]) -> Vec<f64> {
+    let scores = logits_scores(logits, targets);
+    scores.iter().map(|score| score.nll).collect()
 }
 
 /// The plain definition, in f64 from the logits of one sequence.
@@ -32,7 +38,7 @@ fn reference(model: &HybridModel<B>, ids: &[u32]) -> Vec<f64> {
 fn equal_logits_give_the_vocabulary_size_as_perplexity() {
     for vocab in [7, 97, 2048, 49_152] {
         let logits = Tensor::<B, 2>::zeros([3, vocab], &Default::default()) + 80.0;
-        let nlls = logits_nlls(logits, &[0, 1, 6]);
+        let nlls = nlls_of_logits(logits, &[0, 1, 6]);
         let nll: Nll = Nll {
             total: nlls.iter().sum(),
             scored_tokens: 3,
@@ -48,7 +54,7 @@ fn equal_logits_give_the_vocabulary_size_as_perplexity() {
 #[test]
 fn large_logits_do_not_overflow() {
     let logits = Tensor::<B, 2>::from_floats([[1e4, 0.0], [-1e4, -1e4]], &Default::default());
-    let nlls = logits_nlls(logits, &[1, 0]);
+    let nlls = nlls_of_logits(logits, &[1, 0]);
     assert!(
         (nlls[0] - 1e4).abs() < 1e-3 && (nlls[1] - 2f64.ln()).abs() < 1e-6,
         "{nlls:?}"

@@ -3,6 +3,7 @@
 //! [`task`] is a pure function of seed, index and mix, so a data set needs no file. Whether a task may be trained on
 //! is decided by its own prompt ([`Split`]): a held-out task is never made by the training split, whatever the seeds.
 mod copy;
+mod distance;
 mod lookup;
 mod recall;
 mod words;
@@ -12,6 +13,8 @@ use rand::SeedableRng;
 use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha12Rng;
 use serde::{Deserialize, Serialize};
+
+pub use distance::{DistanceOptions, DistanceScore, by_distance};
 
 /// What a task asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
