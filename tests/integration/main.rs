@@ -5,6 +5,7 @@ mod bad_input;
 mod cli;
 mod dashboard;
 mod doctor;
+mod evaluation;
 mod fixture_model;
 mod parity;
 mod prepare;

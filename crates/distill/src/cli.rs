@@ -3,6 +3,7 @@ mod choice;
 mod data;
 mod docs;
 mod drafter;
+mod evaluation;
 mod measure;
 mod model;
 mod number;
@@ -14,6 +15,9 @@ pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, Templ
 pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};
 pub use drafter::{DraftTokensArg, DrafterArg};
+pub use evaluation::{
+    AmountArgs, EvalAllArgs, EvalGenerateArgs, FidelityArgs, NeedleArgs, ZeroShotArgs,
+};
 pub use measure::{
     BenchArgs, BenchCommand, DashboardArgs, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs,
     PerplexityArgs, PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,

@@ -208,6 +208,50 @@ pub enum DistillError {
         /// The model.
         path: PathBuf,
     },
+    /// A benchmark without a file.
+    #[error(
+        "no file of task `{task}` in `{}`, expected `{task}.jsonl`, `{task}/cases.jsonl` or `{task}/{split}*.parquet`",
+        folder.display()
+    )]
+    NoTaskFile {
+        /// Name of the task.
+        task: &'static str,
+        /// Folder of the benchmarks.
+        folder: PathBuf,
+        /// How the names of its files begin.
+        split: &'static str,
+    },
+    /// Code of a model is to be run where there is no sandbox.
+    #[error(
+        "no sandbox to run a model's code in, expected `bwrap` (bubblewrap) that may make namespaces"
+    )]
+    NoSandbox,
+    /// A folder of benchmarks without any.
+    #[error("no file of any benchmark in `{}`, expected such as `hellaswag.jsonl`", folder.display())]
+    NoTasks {
+        /// Folder of the benchmarks.
+        folder: PathBuf,
+    },
+    /// A model whose configuration names no first token, where one is asked for.
+    #[error("model `{}` has no `bos_token_id`, expected one for `--bos`", path.display())]
+    NoFirstToken {
+        /// The model.
+        path: PathBuf,
+    },
+    /// Students that are farther from their teacher than allowed.
+    #[error("{failed} of the ratios may have more than {bar} times the teacher's perplexity")]
+    Gate {
+        /// How many.
+        failed: usize,
+        /// The bar.
+        bar: f64,
+    },
+    /// Examples for a benchmark that is asked without.
+    #[error("task `{task}` takes no examples, expected `--shots 0`")]
+    NoExamples {
+        /// Name of the task.
+        task: &'static str,
+    },
     /// A command whose input files are not part of this build.
     #[error("{thing} is not part of this build")]
     Missing {
@@ -241,6 +285,7 @@ impl DistillError {
             | Self::UnknownArm { .. }
             | Self::MissingParent { .. }
             | Self::NoVerifier { .. }
+            | Self::NoExamples { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
         }

@@ -18,6 +18,7 @@ pub mod curves;
 pub mod dashboard;
 pub mod data;
 pub mod error;
+pub mod evaluation;
 pub mod loss;
 pub mod recipe;
 pub mod report;

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use super::number::{pairs, positive, temperature, window};
-use super::{DraftTokensArg, DrafterArg, MixerArg, PrecisionArg};
+use super::{
+    DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, FidelityArgs, MixerArg, NeedleArgs,
+    PrecisionArg, ZeroShotArgs,
+};
 
 /// Arguments of `eval`.
 #[derive(Debug, Args)]
@@ -21,8 +24,18 @@ pub enum EvalCommand {
     Perplexity(PerplexityArgs),
     /// Exact answers to drawn chat tasks: recall, copying, look-up
     Tasks(TasksArgs),
-    /// Tokens a second of prefill and decoding at batch 1, and the size of the decode state
+    /// Tokens a second of prefill and decoding, time to the first token, and the size of the decode state
     Speed(SpeedArgs),
+    /// Benchmarks of log-likelihoods, from local files, as lm-evaluation-harness defines them
+    ZeroShot(ZeroShotArgs),
+    /// Benchmarks that a model answers in its own words, from local files
+    Generate(EvalGenerateArgs),
+    /// A sentence in a long text and a question about it, over lengths and depths
+    Needle(NeedleArgs),
+    /// How near a student is to its teacher: on a text, on what it writes, and how far back it looks
+    Fidelity(FidelityArgs),
+    /// Every checkpoint of a sweep beside its teacher, in one table; goes on where it was stopped
+    All(EvalAllArgs),
 }
 
 /// Arguments of `eval tasks`.
@@ -63,6 +76,15 @@ pub struct SpeedArgs {
     /// Tokens decoded
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub decode_tokens: usize,
+    /// Sequences at once, as a list: a row each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = positive)]
+    pub batch: Vec<usize>,
+    /// Tokens of the prompt, as a list in place of `--prompt-tokens`: a row each
+    #[arg(long, value_name = "N,...", value_delimiter = ',', value_parser = positive)]
+    pub context: Vec<usize>,
+    /// Timed rounds of a row; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub rounds: usize,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -1,4 +1,11 @@
-//! `eval`: measures of one model.
+//! `eval`: measures of one model, or of a run.
+mod all;
+mod fidelity;
+mod generate;
+mod needle;
+mod throughput;
+mod zero_shot;
+
 use std::io::{IsTerminal, Write};
 
 use eval::exact_match::exact_match;
@@ -25,7 +32,15 @@ pub fn run(args: EvalArgs, device: &Device) -> anyhow::Result<Outcome> {
     match args.measure {
         EvalCommand::Perplexity(args) => run_perplexity(args, device),
         EvalCommand::Tasks(args) => run_tasks(args, device),
-        EvalCommand::Speed(args) => run_speed(args, device),
+        EvalCommand::Speed(args) if args.batch.is_empty() && args.context.is_empty() => {
+            run_speed(args, device)
+        }
+        EvalCommand::Speed(args) => throughput::run(&args, device),
+        EvalCommand::ZeroShot(args) => zero_shot::run(&args, device),
+        EvalCommand::Generate(args) => generate::run(&args, device),
+        EvalCommand::Needle(args) => needle::run(&args, device),
+        EvalCommand::Fidelity(args) => fidelity::run(&args, device),
+        EvalCommand::All(args) => all::run(&args, device),
     }
 }
 
@@ -182,7 +197,7 @@ fn run_speed(args: SpeedArgs, device: &Device) -> anyhow::Result<Outcome> {
     let options = SpeedOptions {
         prompt_tokens: args.prompt_tokens,
         decode_tokens: args.decode_tokens,
-        ..SpeedOptions::default()
+        rounds: args.rounds,
     };
     let speed = speed::measure(&loaded.model, options)?;
     let mut table = Table::new()

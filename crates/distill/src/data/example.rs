@@ -21,12 +21,18 @@ impl Example {
 
     /// Hashes of what comes before the last reply, and of all of it.
     pub(crate) fn keys(&self) -> (Key, Key) {
-        let end = self.targets.iter().rposition(|target| *target);
-        let before = &self.targets[..end.unwrap_or(0)];
-        let reply = before.iter().rposition(|target| !*target);
-        let prompt = &self.ids[..reply.map_or(0, |last| last + 1)];
+        let (prompt, _) = self.last_reply();
         let key = |ids: &[u32]| key_of_tokens(ids.iter().copied());
         (key(prompt), key(&self.ids))
+    }
+
+    /// What comes before the last reply, and the reply with the token that ends it; for a text nothing and all of it.
+    pub(crate) fn last_reply(&self) -> (&[u32], &[u32]) {
+        let end = self.targets.iter().rposition(|target| *target);
+        let end = end.unwrap_or(0);
+        let start = self.targets[..end].iter().rposition(|target| !*target);
+        let start = start.map_or(0, |last| last + 1);
+        (&self.ids[..start], &self.ids[start..=end])
     }
 
     /// Tokens scored: targets with a token before them.
@@ -65,6 +71,7 @@ mod tests {
         let first = document([1, 2, 3, 4, 5, 6, 7], [0, 1, 0, 0, 1, 1, 0]);
         let other_reply = document([1, 2, 3, 4, 8, 9, 7], [0, 1, 0, 0, 1, 1, 0]);
         let other_prompt = document([1, 2, 3, 9, 5, 6, 7], [0, 1, 0, 0, 1, 1, 0]);
+        assert_eq!(first.last_reply(), (&[1, 2, 3, 4][..], &[5, 6][..]));
         assert_eq!(first.keys().0, key_of_tokens([1, 2, 3, 4]));
         assert_eq!(first.keys().0, other_reply.keys().0);
         assert_ne!(first.keys().1, other_reply.keys().1);

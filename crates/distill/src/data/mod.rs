@@ -18,6 +18,7 @@ mod pseudo_labels;
 mod records;
 pub(crate) mod repeats;
 mod split;
+pub mod task_files;
 pub mod text;
 pub mod token_ids;
 // One word a line would be hundreds of lines.
