@@ -347,3 +347,125 @@ fn all_choices_of_the_teacher_are_those_of_an_independent_implementation() {
         compare_with_oracle(task, Path::new(&tasks_dir), &model, 100);
     }
 }
+
+#[test]
+fn longer_contexts_and_needles_are_measured_beyond_the_context_too() {
+    let place = Workplace::new();
+    let text = "The snake sleeps. A snake eats! ".repeat(200);
+    std::fs::write(place.path("text.txt"), text).unwrap();
+    let rows = json_of(
+        &place,
+        &[
+            "eval",
+            "extrapolation",
+            "--model",
+            "teacher",
+            "--text",
+            "text.txt",
+            "--lengths",
+            "64,600",
+            "--tail",
+            "16",
+            "--windows",
+            "2",
+            "--json",
+        ],
+    );
+    let rows = rows.as_array().unwrap();
+    assert_eq!(
+        (&rows[0]["context"], &rows[1]["context"]),
+        (&json!("within"), &json!("beyond"))
+    );
+    assert!(rows[1]["perplexity"].as_f64().unwrap() > 1.0);
+    let report = json_of(
+        &place,
+        &[
+            "eval",
+            "needle",
+            "--model",
+            "teacher",
+            "--text",
+            "text.txt",
+            "--lengths",
+            "2",
+            "--least",
+            "300",
+            "--most",
+            "400",
+            "--svg",
+            "map.svg",
+            "--json",
+        ],
+    );
+    assert_eq!(report["scores"].as_array().unwrap().len(), 22);
+    let map = std::fs::read_to_string(place.path("map.svg")).unwrap();
+    assert_eq!(map.matches("<rect").count(), 22);
+    let rows = json_of(
+        &place,
+        &[
+            "eval",
+            "speed",
+            "--model",
+            "teacher",
+            "--batch",
+            "1,3",
+            "--context",
+            "8,16",
+            "--decode-tokens",
+            "2",
+            "--rounds",
+            "1",
+            "--json",
+        ],
+    );
+    assert_eq!(rows.as_array().unwrap().len(), 4);
+    assert_eq!(
+        rows[1]["state_bytes"].as_u64(),
+        rows[0]["state_bytes"].as_u64().map(|bytes| 3 * bytes)
+    );
+}
+
+#[test]
+fn replies_are_graded_and_written_and_no_program_is_run_unasked() {
+    let place = Workplace::new();
+    let rows = [json!({"id": "a", "prompt": "How many?", "expected": "7"})];
+    write_rows(&place.path("tasks/gsm8k/cases.jsonl"), &rows);
+    let rows = [
+        json!({"task_id": "H/0", "prompt": "def f():\n", "test": "def check(f):\n    pass", "entry_point": "f"}),
+    ];
+    write_rows(&place.path("tasks/humaneval.jsonl"), &rows);
+    let report = json_of(
+        &place,
+        &[
+            "eval",
+            "generate",
+            "all",
+            "--model",
+            "teacher",
+            "--tasks-dir",
+            "tasks",
+            "--reply-tokens",
+            "4",
+            "--replies",
+            "out",
+            "--json",
+        ],
+    );
+    let tasks = report["tasks"].as_array().unwrap();
+    assert_eq!(
+        (&tasks[0]["task"], &tasks[0]["score"]["count"]),
+        (&json!("gsm8k"), &json!(1))
+    );
+    assert_eq!(
+        (&tasks[1]["task"], &tasks[1]["score"]["count"]),
+        (&json!("humaneval"), &json!(0))
+    );
+    let line = std::fs::read_to_string(place.path("out/humaneval.jsonl")).unwrap();
+    assert_eq!(
+        serde_json::from_str::<Value>(&line).unwrap()["task_id"],
+        "H/0"
+    );
+    let (code, _, stderr) = place.run(&["reproduce", "table-3"]);
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("expected `--evaluated RUN`"), "{stderr}");
+}

@@ -16,7 +16,8 @@ pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};
 pub use drafter::{DraftTokensArg, DrafterArg};
 pub use evaluation::{
-    AmountArgs, EvalAllArgs, EvalGenerateArgs, FidelityArgs, NeedleArgs, ZeroShotArgs,
+    AmountArgs, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs, FidelityArgs, NeedleArgs,
+    ZeroShotArgs,
 };
 pub use measure::{
     BenchArgs, BenchCommand, DashboardArgs, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs,

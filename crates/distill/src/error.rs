@@ -246,6 +246,14 @@ pub enum DistillError {
         /// The bar.
         bar: f64,
     },
+    /// A table of benchmarks without a run that was scored.
+    #[error(
+        "`reproduce {table}` needs scores to show, expected `--evaluated RUN` after `distill eval all RUN`"
+    )]
+    NotEvaluated {
+        /// The table.
+        table: String,
+    },
     /// Examples for a benchmark that is asked without.
     #[error("task `{task}` takes no examples, expected `--shots 0`")]
     NoExamples {
@@ -286,6 +294,7 @@ impl DistillError {
             | Self::MissingParent { .. }
             | Self::NoVerifier { .. }
             | Self::NoExamples { .. }
+            | Self::NotEvaluated { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
         }

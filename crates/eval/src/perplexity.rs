@@ -210,6 +210,40 @@ pub fn windows<B: SsmBackend>(
     Ok(WindowedNll { window, windows })
 }
 
+/// The likelihood of the last `tail` tokens of each of the first `count` windows of `window` tokens of `ids`, all after
+/// `window - tail` tokens: how a model uses more context, or breaks beyond the one that it was trained with (method 7,
+/// figure 4).
+///
+/// # Errors
+/// [`EvalError::Window`] for a window not longer than its tail, [`EvalError::Empty`] when there is no whole window;
+/// [`EvalError::TokenOutOfRange`], [`EvalError::NotFinite`].
+pub fn window_ends<B: SsmBackend>(
+    model: &HybridModel<B>,
+    ids: &[u32],
+    window: usize,
+    [tail, count]: [usize; 2],
+) -> Result<Vec<Nll>, EvalError> {
+    if window <= tail || tail == 0 {
+        return Err(EvalError::Window { found: window });
+    }
+    check_ids(ids, model.config().llama.vocab_size)?;
+    let windows = ids.chunks_exact(window).take(count);
+    if windows.len() == 0 {
+        return Err(EvalError::Empty {
+            found: format!("{} tokens", ids.len()),
+            expected: "a text of at least one window",
+        });
+    }
+    let score = |ids: &[u32]| {
+        let nlls = score_rows(model, ids, window)?;
+        Ok(Nll {
+            total: nlls[nlls.len() - tail..].iter().sum(),
+            scored_tokens: tail,
+        })
+    };
+    windows.map(score).collect()
+}
+
 /// The likelihoods of rows of `seq` tokens, `seq - 1` a row.
 fn score_rows<B: SsmBackend>(
     model: &HybridModel<B>,

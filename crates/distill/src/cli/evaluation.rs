@@ -90,6 +90,29 @@ fn generative_task_names() -> PossibleValuesParser {
     names.chain(["all"]).collect::<Vec<_>>().into()
 }
 
+/// Arguments of `eval extrapolation`.
+#[derive(Debug, Args)]
+pub struct ExtrapolationArgs {
+    /// Models to compare: GGUF files, Hugging Face directories, checkpoints or `builtin:tiny`; the first one's tokenizer reads
+    #[arg(long = "model", value_name = "PATH", required = true)]
+    pub models: Vec<PathBuf>,
+    /// Long UTF-8 text
+    #[arg(long, value_name = "FILE")]
+    pub text: PathBuf,
+    /// Tokens of context and scored tokens together, as a list; beyond the length of training it is extrapolation
+    #[arg(long, value_name = "N,...", value_delimiter = ',', default_values_t = [256, 512, 1024, 2048, 4096, 8192])]
+    pub lengths: Vec<usize>,
+    /// Tokens at the end of each window that are scored
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub tail: usize,
+    /// Windows of each length
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = positive)]
+    pub windows: usize,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// Arguments of `eval needle`.
 #[derive(Debug, Args)]
 pub struct NeedleArgs {

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 
 use super::number::{pairs, positive, temperature, window};
 use super::{
-    DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, FidelityArgs, MixerArg, NeedleArgs,
-    PrecisionArg, ZeroShotArgs,
+    DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs, FidelityArgs,
+    MixerArg, NeedleArgs, PrecisionArg, ZeroShotArgs,
 };
 
 /// Arguments of `eval`.
@@ -32,6 +32,8 @@ pub enum EvalCommand {
     Generate(EvalGenerateArgs),
     /// A sentence in a long text and a question about it, over lengths and depths
     Needle(NeedleArgs),
+    /// Perplexity of the end of longer and longer windows, within and beyond the context of training
+    Extrapolation(ExtrapolationArgs),
     /// How near a student is to its teacher: on a text, on what it writes, and how far back it looks
     Fidelity(FidelityArgs),
     /// Every checkpoint of a sweep beside its teacher, in one table; goes on where it was stopped

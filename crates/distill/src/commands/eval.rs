@@ -1,5 +1,6 @@
 //! `eval`: measures of one model, or of a run.
 mod all;
+mod extrapolation;
 mod fidelity;
 mod generate;
 mod needle;
@@ -38,6 +39,7 @@ pub fn run(args: EvalArgs, device: &Device) -> anyhow::Result<Outcome> {
         EvalCommand::Speed(args) => throughput::run(&args, device),
         EvalCommand::ZeroShot(args) => zero_shot::run(&args, device),
         EvalCommand::Generate(args) => generate::run(&args, device),
+        EvalCommand::Extrapolation(args) => extrapolation::run(&args, device),
         EvalCommand::Needle(args) => needle::run(&args, device),
         EvalCommand::Fidelity(args) => fidelity::run(&args, device),
         EvalCommand::All(args) => all::run(&args, device),

@@ -6,6 +6,7 @@ use clap::Parser;
 
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::cli::{Cli, Command};
+use crate::commands::quality_table::QUALITY_TABLES;
 use crate::commands::speed_table::SPEED_TABLES;
 use crate::error::DistillError;
 
@@ -23,6 +24,7 @@ pub mod generate_data;
 pub mod inspect;
 mod launch;
 pub mod pretrain;
+pub(crate) mod quality_table;
 pub mod report;
 pub(crate) mod speed_table;
 pub mod sweep;
@@ -70,6 +72,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Ablate(args) => ablate::run(&ABLATIONS, &args.name, args.comparison, &device),
         Command::Reproduce(args) if SPEED_TABLES.contains(&args.name.as_str()) => {
             speed_table::run(&args, &device)
+        }
+        Command::Reproduce(args) if QUALITY_TABLES.contains(&args.name.as_str()) => {
+            quality_table::run(&args)
         }
         Command::Reproduce(args) => {
             ablate::run(&REPRODUCTIONS, &args.name, args.comparison, &device)

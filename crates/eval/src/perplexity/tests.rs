@@ -176,3 +176,23 @@ fn unusable_input_is_refused() {
         Err(EvalError::Empty { .. })
     ));
 }
+
+#[test]
+fn ends_of_windows_are_the_last_tokens_after_all_the_others() {
+    let model = tiny();
+    let ids = ids(70);
+    let found = window_ends(&model, &ids, 30, [8, 9]).unwrap();
+    assert_eq!(found.len(), 2, "the rest is no whole window");
+    for (found, window) in found.iter().zip(ids.chunks(30)) {
+        let expected: f64 = reference(&model, window)[21..].iter().sum();
+        assert_eq!(found.scored_tokens, 8);
+        assert!(
+            (found.total - expected).abs() < 1e-3,
+            "{found:?} {expected}"
+        );
+    }
+    let error = window_ends(&model, &ids, 8, [8, 1]).unwrap_err();
+    assert!(matches!(error, EvalError::Window { found: 8 }));
+    let error = window_ends(&model, &ids, 80, [8, 1]).unwrap_err();
+    assert!(matches!(error, EvalError::Empty { .. }));
+}
