@@ -1,7 +1,7 @@
 //! The dashboard as it looks, at two terminal sizes, from a fixed series of events.
 use distill::curves::Metric;
 use distill::dashboard::app::{ChartLook, Tab};
-use distill::dashboard::{App, Colours, PlainLines, Theme, Vitals, view};
+use distill::dashboard::{App, Board, Colours, PlainLines, Theme, Vitals, view};
 use distill::recipe::{MixerKind, StageKind};
 use distill::run::{Event, MemoryUse, ModelSize, Sample, StepParts, TimedEvent};
 use distill::sweep::{RowKind, SweepRow};
@@ -535,4 +535,58 @@ fn a_rewind_takes_the_curves_back_and_is_said() {
     );
     let text = PlainLines::new().line(all.last().unwrap());
     assert_eq!(text.as_deref(), Some(line));
+}
+
+#[test]
+fn the_board_has_a_line_for_every_run_below_a_folder() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, events: &[TimedEvent]| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::write(folder.join("manifest.json"), "{}").unwrap();
+        let lines: String = events.iter().map(|event| event.to_json() + "\n").collect();
+        std::fs::write(folder.join("events.jsonl"), lines).unwrap();
+    };
+    write("night/one", &events());
+    let mut finished = events();
+    finished.push(at(600, Event::RunFinished { rows: rows() }));
+    write("two", &finished);
+    write("three", &[]);
+    std::fs::create_dir(dir.path().join("no run")).unwrap();
+    let mut board = Board::new(dir.path(), Theme::default()).unwrap();
+    board.poll(START_MS + 100_000).unwrap();
+    let area = ratatui::layout::Rect::new(0, 0, 120, 8);
+    let mut buffer = Buffer::empty(area);
+    board.draw(area, &mut buffer);
+    let row = |y: u16| -> String { (0..120).map(|x| buffer[(x, y)].symbol()).collect() };
+    assert!(row(0).contains(" 3 runs in "), "{}", row(0));
+    for (y, parts) in [
+        (
+            2,
+            [
+                "night/one",
+                "running",
+                "1/13",
+                "2.6694",
+                "12m 47s",
+                "chain 50 % sft 30/60",
+            ],
+        ),
+        (3, ["three", "waiting", "0/0", "0.0000", "-", ""]),
+        (
+            4,
+            [
+                "two",
+                "finished",
+                "1/13",
+                "2.6694",
+                "-",
+                "chain 50 % sft 30/60",
+            ],
+        ),
+    ] {
+        for part in parts {
+            assert!(row(y).contains(part), "{part}: {}", row(y));
+        }
+    }
 }

@@ -173,3 +173,32 @@ fn a_shell_is_told_of_every_verb() {
         assert!(String::from_utf8_lossy(&shown.stdout).contains("Every run below"));
     }
 }
+
+#[test]
+fn json_is_all_that_is_said_where_it_is_asked_for() {
+    let place = Workplace::new();
+    let (code, stdout, stderr) = place.run(&[
+        "sweep",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--log-format",
+        "json",
+    ]);
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stdout.starts_with("attention "), "{stdout}");
+    // The same events, to the byte, as the log has.
+    let log = std::fs::read_to_string(place.path("run/events.jsonl")).unwrap();
+    assert_eq!(stderr, log);
+    let (code, stdout, _) = place.run(&["watch", "run", "--log-format", "json"]);
+    assert_eq!(code, Some(0));
+    // Read and written again, a number may end in another sixteenth digit.
+    let kinds = |text: &str| -> Vec<String> {
+        let events = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        events
+            .map(|event: serde_json::Value| event["event"].to_string())
+            .collect()
+    };
+    assert_eq!(kinds(&stdout), kinds(&log));
+}

@@ -74,7 +74,7 @@ impl RunArgs {
             }
             result
         })?;
-        finish(outcome, &run)
+        finish(outcome, &run, display)
     }
 
     /// The plan to run: `written`, which is not asked for where a run is resumed and `is_bare`, nothing being said of it.
@@ -260,7 +260,13 @@ fn started(run: &Run) -> Event {
     clippy::print_stderr,
     reason = "the result of the command"
 )]
-fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
+fn finish(outcome: SweepOutcome, run: &Run, display: Display) -> anyhow::Result<Outcome> {
+    let say = |line: String| {
+        // Whoever reads JSON finds nothing else there.
+        if display != Display::Json {
+            eprintln!("{line}");
+        }
+    };
     let path = run.folder.path().display();
     let arms: String = run
         .selection
@@ -277,17 +283,21 @@ fn finish(outcome: SweepOutcome, run: &Run) -> anyhow::Result<Outcome> {
             for line in teacher_cache::truncation_lines(run.folder.path())? {
                 println!("{line}");
             }
-            eprintln!("report, checkpoints and log are in `{path}`");
+            say(format!(
+                "checkpoints and log are in `{path}`; `distill report {path}` writes it up"
+            ));
             let (done, all) = run.folder.state()?.count(&run.manifest.plan);
             if done < all {
-                eprintln!(
+                say(format!(
                     "{done} of {all} stages of the plan are finished; `distill report {path}` joins the arms"
-                );
+                ));
             }
             Ok(Outcome::Done)
         }
         SweepOutcome::Interrupted => {
-            eprintln!("interrupted; continue with `distill sweep --resume {path}{arms}`");
+            say(format!(
+                "interrupted; continue with `distill sweep --resume {path}{arms}`"
+            ));
             Ok(Outcome::Interrupted)
         }
     }

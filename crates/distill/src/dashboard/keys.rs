@@ -38,7 +38,7 @@ pub(super) const KEYS: [(&str, &str); 18] = [
     ("o", "charts: the same stage of every student"),
     ("Enter", "charts: one curve, the next, all"),
     ("/ f", "log: lines with a text; only trouble"),
-    ("PgUp PgDn", "log and samples: scroll"),
+    ("PgUp PgDn", "log, samples and layers: scroll"),
     ("?", "this list"),
 ];
 

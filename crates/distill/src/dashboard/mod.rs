@@ -26,6 +26,7 @@ pub use plain::PlainLines;
 pub use series::Series;
 pub use session::{Display, run_shown};
 pub use terminal::{Ending, Shown, Source, show};
+pub(crate) use terminal::{READING, pause_after};
 pub use theme::{Colours, Theme};
 pub use vitals::Vitals;
 pub use words::{duration, evaluated_line, percent, stage_label};

@@ -1,4 +1,4 @@
-//! The terminal around the views: draws ten times a second, reads keys, puts the terminal back.
+//! The terminal around the views: draws ten times a second at most, reads keys, puts the terminal back.
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -11,12 +11,19 @@ use crate::run::{LogReader, Request, Requests, TimedEvent};
 
 /// Time between two frames.
 const FRAME: Duration = Duration::from_millis(100);
+/// Most time between two frames.
+const LONGEST_FRAME: Duration = Duration::from_secs(1);
 /// Time for reading a log between two frames.
-const READING: Duration = Duration::from_millis(8);
+pub(crate) const READING: Duration = Duration::from_millis(6);
 /// Time between two looks at what is around the run.
 const VITALS: Duration = Duration::from_secs(2);
 /// Silence after which it is asked whether anyone holds the run, ms.
 const SILENCE_MS: u64 = 10_000;
+
+/// How long to wait after a frame that took `drawing`: so long that drawing takes no more than a hundredth of a core.
+pub(crate) fn pause_after(drawing: Duration) -> Duration {
+    (100 * drawing).clamp(FRAME, LONGEST_FRAME)
+}
 
 /// How the dashboard ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,9 +113,13 @@ pub(super) fn show_in(
             let is_silent = now_ms.saturating_sub(app.last_event_ms) >= SILENCE_MS;
             app.vitals = Vitals::of(run_dir, app.is_watching && is_silent);
         }
+        let started = Instant::now();
         terminal.draw(|frame| view::draw(&app, frame.area(), frame.buffer_mut()))?;
         let is_reading = app.is_reading() || app.others.iter().any(App::is_reading);
-        let wait = if is_reading { Duration::ZERO } else { FRAME };
+        let wait = match is_reading {
+            true => Duration::ZERO,
+            false => pause_after(started.elapsed()),
+        };
         for key in typed(wait)? {
             let ask = keys::apply(&mut app, key);
             if ask == Ask::Stop {
@@ -175,4 +186,17 @@ fn answer(ask: Ask, app: &App, requests: &Requests) -> Option<String> {
             std::error::Error::source(&error).map_or(String::new(), |cause| format!(": {cause}"));
         format!("{error}{cause}")
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slow_terminal_is_drawn_to_less_often() {
+        let ms = Duration::from_millis;
+        assert_eq!(pause_after(Duration::from_micros(80)), ms(100));
+        assert_eq!(pause_after(ms(5)), ms(500));
+        assert_eq!(pause_after(ms(500)), ms(1000));
+    }
 }

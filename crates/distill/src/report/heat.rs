@@ -10,7 +10,7 @@ const CELL: (usize, usize) = (10, 14);
 /// Room for the number of a layer.
 const LABELS: usize = 26;
 
-/// Rows are layers, columns are looks at them in order. Shades are even steps of the logarithm between the least and the most.
+/// Rows are layers, columns are looks at them in order; what is zero or was no number is left blank. Shades are even steps of the logarithm between the least and the most.
 /// `None` when there is nothing above zero.
 pub(super) fn heat_map(looks: &[(usize, &[f64])]) -> Option<String> {
     let n_layers = looks.iter().map(|(_, layers)| layers.len()).max()?;
@@ -19,7 +19,10 @@ pub(super) fn heat_map(looks: &[(usize, &[f64])]) -> Option<String> {
         .map(|looks| {
             let mean = |layer_idx: usize| {
                 let values = looks.iter().filter_map(|(_, layers)| layers.get(layer_idx));
-                let logs: Vec<f64> = values.filter(|x| **x > 0.0).map(|x| x.ln()).collect();
+                let logs: Vec<f64> = values
+                    .filter(|x| **x > 0.0 && **x < f64::MAX)
+                    .map(|x| x.ln())
+                    .collect();
                 match logs.len() {
                     0 => f64::NEG_INFINITY,
                     count => logs.iter().sum::<f64>() / count as f64,
@@ -94,7 +97,7 @@ mod tests {
             [Some(1), Some(1), Some(1), None]
         );
         assert!(svg.contains("step 1<") && svg.contains(">2; 1.00e0 to 1.00e2<"));
-        assert_eq!(heat_map(&[(1, &[0.0])]), None);
+        assert_eq!(heat_map(&[(1, &[0.0, f64::MAX])]), None);
         assert_eq!(heat_map(&[]), None);
     }
 }

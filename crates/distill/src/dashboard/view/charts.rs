@@ -57,14 +57,21 @@ pub(super) fn all(app: &App, area: Rect, buffer: &mut Buffer) {
     if metrics.is_empty() {
         return nothing(" charts ", "no step yet", area, buffer);
     }
-    let (columns, rows) = grid(metrics.len(), area);
+    let is_measured = |stage: &StageView| stage.perplexity_ratio.is_some();
+    // The curves of the stage, and at the end that of the run.
+    let mut shown: Vec<Option<Metric>> = metrics.into_iter().map(Some).collect();
+    shown.extend(app.stages.iter().any(is_measured).then_some(None));
+    let (columns, rows) = grid(shown.len(), area);
     let heights = Layout::vertical(vec![Constraint::Fill(1); rows]).split(area);
     // What there is no room for: Enter shows one after another.
-    for (row, metrics) in metrics.chunks(columns).take(rows).enumerate() {
-        let widths = Layout::horizontal(vec![Constraint::Fill(1); metrics.len()]);
-        for (index, metric) in metrics.iter().enumerate() {
+    for (row, of_row) in shown.chunks(columns).take(rows).enumerate() {
+        let widths = Layout::horizontal(vec![Constraint::Fill(1); of_row.len()]);
+        for (index, metric) in of_row.iter().enumerate() {
             let area = widths.split(heights[row])[index];
-            chart(app, stage, *metric, row + index == 0, area, buffer);
+            match metric {
+                Some(metric) => chart(app, stage, *metric, row + index == 0, area, buffer),
+                None => perplexity(app, area, buffer),
+            }
         }
     }
 }
@@ -157,28 +164,79 @@ fn chart(
         })
         .filter(|drawn| !drawn.points.is_empty())
         .collect();
-    let values = drawn
-        .iter()
-        .flat_map(|drawn| &drawn.points)
-        .map(|(_, y)| *y);
+    let now = stage.curve(metric).last();
+    let mut below = now.map_or(String::new(), |(_, y)| {
+        format!(" now {} ", number(y).trim())
+    });
+    if look.is_log {
+        below.insert_str(0, " log");
+    }
+    if look.smoothing > 0 {
+        below.insert_str(0, " smoothed");
+    }
+    plot(app, (&title, &below), &drawn, window, area, buffer);
+}
+
+/// Perplexity over the teacher's after each stage that is measured, a line an arm.
+fn perplexity(app: &App, area: Rect, buffer: &mut Buffer) {
+    let is_log = app.look.chart.is_log;
+    let mut drawn: Vec<Drawn> = Vec::new();
+    for (run, of_run) in [app].into_iter().chain(&app.others).enumerate() {
+        for (index, stage) in of_run.stages.iter().enumerate() {
+            let Some(ratio) = stage.perplexity_ratio else {
+                continue;
+            };
+            let arm = stage.arm.strip_prefix("control-").unwrap_or(&stage.arm);
+            let name = match run {
+                0 => arm.to_string(),
+                run => format!("run {}: {arm}", run + 1),
+            };
+            let point = (
+                (index + 1) as f64,
+                if is_log { ratio.log10() } else { ratio },
+            );
+            match drawn.last_mut().filter(|line| line.name == name) {
+                Some(line) => line.points.push(point),
+                None => drawn.push(Drawn {
+                    name,
+                    points: vec![point],
+                    colour: COLOURS[drawn.len() % COLOURS.len()],
+                }),
+            }
+        }
+    }
+    let last = app.stages.len().max(2) as f64;
+    let titles = (
+        " perplexity over the teacher's, stage by stage ",
+        if is_log { " log " } else { "" },
+    );
+    plot(app, titles, &drawn, (1.0, last), area, buffer);
+}
+
+/// Lines over common axes, with a title above and words below.
+fn plot(
+    app: &App,
+    (title, below): (&str, &str),
+    drawn: &[Drawn],
+    window: (f64, f64),
+    area: Rect,
+    buffer: &mut Buffer,
+) {
+    let is_log = app.look.chart.is_log;
+    let points = drawn.iter().flat_map(|drawn| &drawn.points);
+    let values = points.map(|(_, y)| *y);
     let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| {
         (low.min(y), high.max(y))
     });
     if low > high {
-        return nothing(&title, "no step yet", area, buffer);
+        return nothing(title, "no step yet", area, buffer);
     }
-    let margin = match look.is_log {
+    let margin = match is_log {
         true => ((high - low) * 0.05).max(0.01),
         false => ((high - low) * 0.05).max(high.abs() * 0.01).max(1e-9),
     };
     let bounds = [low - margin, high + margin];
-    let label = |bound: f64| {
-        number(if look.is_log {
-            10_f64.powf(bound)
-        } else {
-            bound
-        })
-    };
+    let label = |bound: f64| number(if is_log { 10_f64.powf(bound) } else { bound });
     let dot = if app.theme.is_ascii {
         Marker::Custom('*')
     } else {
@@ -203,18 +261,8 @@ fn chart(
         .style(dim())
         .bounds(bounds)
         .labels(bounds.map(label));
-    let now = stage.curve(metric).last();
-    let mut below = now.map_or(String::new(), |(_, y)| {
-        format!(" now {} ", number(y).trim())
-    });
-    if look.is_log {
-        below.insert_str(0, " log");
-    }
-    if look.smoothing > 0 {
-        below.insert_str(0, " smoothed");
-    }
     Chart::new(datasets.collect())
-        .block(block(&title).title_bottom(Line::raw(below).right_aligned()))
+        .block(block(title).title_bottom(Line::raw(below.to_string()).right_aligned()))
         .x_axis(x)
         .y_axis(y)
         .hidden_legend_constraints((Constraint::Percentage(60), Constraint::Percentage(70)))

@@ -111,14 +111,18 @@ fn heat_map(app: &App, stage: &StageView, area: Rect, buffer: &mut Buffer) {
     // A look is as wide as there is room for; of more looks than columns, some are left out.
     let width = (columns / stage.profiles.len()).clamp(1, 4);
     let every = stage.profiles.len().div_ceil(columns);
-    let lines = (0..n_layers).map(|layer_idx| {
+    let rows = usize::from(inner.height);
+    // So is a layer high; of more layers than rows, some are scrolled to.
+    let height = (rows / n_layers.max(1)).clamp(1, 3);
+    let first = app.look.scroll.min(n_layers.saturating_sub(rows));
+    let lines = (first..n_layers).flat_map(|layer_idx| {
         let kind = stage.student.as_ref().map_or("", |student| {
             match student.attn_layers.contains(&layer_idx) {
                 true => "attention",
                 false => mixer_name(student.mixer),
             }
         });
-        let mut spans = vec![Span::styled(format!("{layer_idx:>2} {kind:<10}"), dim())];
+        let mut spans = Vec::new();
         for look in stage.profiles.iter().step_by(every) {
             let norm = look.layer_grad_norms.get(layer_idx).copied().unwrap_or(0.0);
             let (symbol, style) = match norm > 0.0 {
@@ -129,7 +133,12 @@ fn heat_map(app: &App, stage: &StageView, area: Rect, buffer: &mut Buffer) {
             };
             spans.push(Span::styled(symbol.repeat(width), style));
         }
-        Line::from(spans)
+        let label = format!("{layer_idx:>2} {kind:<10}");
+        (0..height).map(move |row| {
+            let label = if row == 0 { label.as_str() } else { "" };
+            let label = Span::styled(format!("{label:<LABEL$}"), dim());
+            Line::from_iter([label].into_iter().chain(spans.clone()))
+        })
     });
-    Paragraph::new(lines.collect::<Vec<_>>()).render(inner, buffer);
+    Paragraph::new(lines.take(rows).collect::<Vec<_>>()).render(inner, buffer);
 }
