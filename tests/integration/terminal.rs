@@ -1,5 +1,6 @@
 //! The dashboard in a real terminal: tmux types the keys and reads the screen. Skipped, and said so, where there is no tmux.
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::teacher::Workplace;
@@ -22,7 +23,11 @@ impl<'a> Tmux<'a> {
             skipped();
             return None;
         }
-        let socket = place.path("tmux").display().to_string();
+        // One each: a server that is asked to end still answers for a moment.
+        static SERVERS: AtomicUsize = AtomicUsize::new(0);
+        let server = SERVERS.fetch_add(1, Ordering::SeqCst);
+        let socket = place.path(&format!("tmux-{server}"));
+        let socket = socket.display().to_string();
         let tmux = Self { place, socket };
         let (width, height) = (size.0.to_string(), size.1.to_string());
         let binary = env!("CARGO_BIN_EXE_distill");
