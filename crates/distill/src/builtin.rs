@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use kernels::SsmBackend;
+use model::Tokenizer;
 use model::load::LoadedModel;
 
 use crate::error::DistillError;
@@ -37,6 +38,20 @@ pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Resu
     } else {
         Ok(model::load(path, device)?)
     }
+}
+
+/// The tokenizer that the model at `path` was loaded with, where text is needed.
+///
+/// # Errors
+/// [`DistillError::NoTokenizer`] without one.
+pub fn required_tokenizer<'a>(
+    tokenizer: Option<&'a Tokenizer>,
+    path: &Path,
+) -> Result<&'a Tokenizer, DistillError> {
+    tokenizer.ok_or_else(|| DistillError::NoTokenizer {
+        path: path.to_path_buf(),
+        cure: "put the `tokenizer.json` of its teacher into the folder",
+    })
 }
 
 /// Loads the embedded teacher.

@@ -18,7 +18,7 @@ use model::Tokenizer;
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, required_tokenizer};
 use crate::cli::{EvalArgs, EvalCommand, PerplexityArgs, SpeedArgs, TasksArgs};
 use crate::commands::Outcome;
 use crate::data::brown::brown_text;
@@ -136,13 +136,7 @@ fn encode_start(tokenizer: &Tokenizer, text: &str, max_tokens: Option<usize>) ->
 
 fn run_tasks(args: TasksArgs, device: &Device) -> anyhow::Result<Outcome> {
     let loaded = load_path::<InnerBackend>(&args.model, device)?;
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .ok_or_else(|| DistillError::NoTokenizer {
-            path: args.model.clone(),
-            cure: "put the `tokenizer.json` of its teacher into the folder",
-        })?;
+    let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut table = Table::new()
         .text_column("task", "task")
         .number_column("pairs", "pairs")

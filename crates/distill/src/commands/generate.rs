@@ -8,7 +8,7 @@ use model::decode::{Reply, Sampling};
 use model::{ChatTemplate, Message, Tokenizer};
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, required_tokenizer};
 use crate::cli::GenerateArgs;
 use crate::commands::{Outcome, drafter};
 use crate::error::DistillError;
@@ -29,13 +29,7 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
         }
     };
     let loaded = load_path::<InnerBackend>(&args.model, device)?;
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .ok_or_else(|| DistillError::NoTokenizer {
-            path: args.model.clone(),
-            cure: "put the `tokenizer.json` of its teacher into the folder",
-        })?;
+    let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
     let ids = if args.raw {
         tokenizer.encode(&prompt)

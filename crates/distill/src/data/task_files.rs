@@ -125,6 +125,33 @@ pub fn has(name: &str, folder: &Path, split: &str) -> anyhow::Result<bool> {
     Ok(!find(name, folder, split)?.is_empty())
 }
 
+/// Those of `all` that `names` name, once each; of the name `all` those that have a file in `folder`. `key` gives name and split.
+///
+/// # Errors
+/// [`DistillError::NoTasks`] if nothing is chosen; when the folder cannot be read.
+pub fn chosen<T>(
+    all: &'static [T],
+    key: impl Fn(&T) -> (&'static str, &'static str),
+    names: &[String],
+    folder: &Path,
+) -> anyhow::Result<Vec<&'static T>> {
+    let is_named = |name: &str| names.iter().any(|named| named == name);
+    let mut chosen = Vec::new();
+    for task in all {
+        let (name, split) = key(task);
+        if is_named(name) || (is_named("all") && has(name, folder, split)?) {
+            chosen.push(task);
+        }
+    }
+    match chosen.is_empty() {
+        true => Err(DistillError::NoTasks {
+            folder: folder.into(),
+        }
+        .into()),
+        false => Ok(chosen),
+    }
+}
+
 /// `NAME.EXT`, else `cases.EXT` or `SPLIT*.EXT` below `NAME`, sorted by name.
 fn find(name: &str, folder: &Path, split: &str) -> anyhow::Result<Vec<PathBuf>> {
     for extension in EXTENSIONS {

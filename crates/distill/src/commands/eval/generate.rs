@@ -10,12 +10,11 @@ use serde_json::json;
 
 use super::progress_bar;
 use crate::backend::{self, Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, required_tokenizer};
 use crate::cli::EvalGenerateArgs;
 use crate::commands::Outcome;
 use crate::data::jsonl;
 use crate::data::task_files;
-use crate::error::DistillError;
 use crate::evaluation::sandbox;
 use crate::recipe::Precision;
 
@@ -28,7 +27,8 @@ pub(super) fn run(args: &EvalGenerateArgs, device: &Device) -> anyhow::Result<Ou
         sandbox::check()?;
     }
     let mut asked: Vec<(&GenerativeTask, Vec<Question>)> = Vec::new();
-    for task in chosen(args)? {
+    let key = |task: &GenerativeTask| (task.name, task.split);
+    for task in task_files::chosen(&GENERATIVE_TASKS, key, &args.tasks, &args.tasks_dir)? {
         let questions = task_files::questions(task, &args.tasks_dir, args.limit)?;
         asked.push((task, questions));
     }
@@ -36,13 +36,7 @@ pub(super) fn run(args: &EvalGenerateArgs, device: &Device) -> anyhow::Result<Ou
     let model = loaded
         .model
         .computing_in(Precision::from(args.precision).compute());
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .ok_or_else(|| DistillError::NoTokenizer {
-            path: args.model.clone(),
-            cure: "put the `tokenizer.json` of its teacher into the folder",
-        })?;
+    let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut scores = Vec::with_capacity(asked.len());
     for (task, questions) in &asked {
         let options = GenerativeOptions {
@@ -75,25 +69,6 @@ pub(super) fn run(args: &EvalGenerateArgs, device: &Device) -> anyhow::Result<Ou
         write!(stdout, "{}", table(&scores).to_text())?;
     }
     Ok(Outcome::Done)
-}
-
-/// The tasks that were named, once each; of `all` those that have a file.
-fn chosen(args: &EvalGenerateArgs) -> anyhow::Result<Vec<&'static GenerativeTask>> {
-    let is_named = |name: &str| args.tasks.iter().any(|task| task == name);
-    let mut chosen = Vec::new();
-    for task in &GENERATIVE_TASKS {
-        let has_file = || task_files::has(task.name, &args.tasks_dir, task.split);
-        if is_named(task.name) || (is_named("all") && has_file()?) {
-            chosen.push(task);
-        }
-    }
-    match chosen.is_empty() {
-        true => Err(DistillError::NoTasks {
-            folder: args.tasks_dir.clone(),
-        }
-        .into()),
-        false => Ok(chosen),
-    }
 }
 
 /// One line a reply, under the names that `human-eval` reads.

@@ -7,11 +7,10 @@ use serde_json::json;
 
 use super::{progress_bar, read_text};
 use crate::backend::{self, Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, required_tokenizer};
 use crate::checkpoint::write_atomically;
 use crate::cli::NeedleArgs;
 use crate::commands::Outcome;
-use crate::error::DistillError;
 
 /// Prints one row a length on stdout, and draws the heat map where asked to.
 ///
@@ -20,13 +19,7 @@ use crate::error::DistillError;
 pub(super) fn run(args: &NeedleArgs, device: &Device) -> anyhow::Result<Outcome> {
     let text = read_text(&args.text)?;
     let loaded = load_path::<InnerBackend>(&args.model, device)?;
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .ok_or_else(|| DistillError::NoTokenizer {
-            path: args.model.clone(),
-            cure: "put the `tokenizer.json` of its teacher into the folder",
-        })?;
+    let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let context = loaded.model.config().llama.max_position_embeddings;
     let most = args.most.unwrap_or(context).max(args.least);
     let options = NeedleOptions::grid(args.least, most, args.lengths);

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::progress_bar;
 use crate::backend::{self, Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, required_tokenizer};
 use crate::cli::ZeroShotArgs;
 use crate::commands::Outcome;
 use crate::data::task_files::{self, TaskItems};
@@ -22,7 +22,8 @@ use crate::recipe::Precision;
 pub(super) fn run(args: &ZeroShotArgs, device: &Device) -> anyhow::Result<Outcome> {
     // Files are read before the model is loaded: a wrong row should not cost a minute.
     let mut asked: Vec<(&Task, TaskItems)> = Vec::new();
-    for task in chosen(args)? {
+    let key = |task: &Task| (task.name, task.split);
+    for task in task_files::chosen(&TASKS, key, &args.tasks, &args.tasks_dir)? {
         let read = TaskItems::read(task, &args.tasks_dir, args.shots, args.limit)?;
         asked.push((task, read));
     }
@@ -30,13 +31,7 @@ pub(super) fn run(args: &ZeroShotArgs, device: &Device) -> anyhow::Result<Outcom
     let model = loaded
         .model
         .computing_in(Precision::from(args.precision).compute());
-    let tokenizer = loaded
-        .tokenizer
-        .as_ref()
-        .ok_or_else(|| DistillError::NoTokenizer {
-            path: args.model.clone(),
-            cure: "put the `tokenizer.json` of its teacher into the folder",
-        })?;
+    let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let llama = &model.config().llama;
     let first_token = match args.bos {
         true => Some(
@@ -83,25 +78,6 @@ pub(super) fn run(args: &ZeroShotArgs, device: &Device) -> anyhow::Result<Outcom
         write!(stdout, "{}", table(&scores).to_text())?;
     }
     Ok(Outcome::Done)
-}
-
-/// The tasks that were named, once each; of `all` those that have a file.
-fn chosen(args: &ZeroShotArgs) -> anyhow::Result<Vec<&'static Task>> {
-    let is_named = |name: &str| args.tasks.iter().any(|task| task == name);
-    let mut chosen = Vec::new();
-    for task in &TASKS {
-        let has_file = || task_files::has(task.name, &args.tasks_dir, task.split);
-        if is_named(task.name) || (is_named("all") && has_file()?) {
-            chosen.push(task);
-        }
-    }
-    match chosen.is_empty() {
-        true => Err(DistillError::NoTasks {
-            folder: args.tasks_dir.clone(),
-        }
-        .into()),
-        false => Ok(chosen),
-    }
 }
 
 fn table(scores: &[TaskScore]) -> Table {
