@@ -1,13 +1,16 @@
 //! What a backend has to offer for the operations of this crate.
 
 use crate::adamw::{self, AdamwOperands, AdamwResults, AdamwStep};
+use crate::cached_attention::{self, CachedAttentionOperands, CachedAttentionProblem};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
 };
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
+use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::primitive::wrap;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -15,7 +18,8 @@ use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{DType, Device, Shape, backend::Backend, ops::FloatTensor};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Device, Shape, backend::Backend};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -232,6 +236,27 @@ pub trait SsmBackend: Backend {
     /// [`verify`](crate::verify()): output, next states, next inputs of the convolution, next cache.
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`fused_linear`](crate::fused_linear()).
+    fn fused_linear(
+        operands: FusedLinearOperands<Self>,
+        problem: &FusedLinearProblem,
+    ) -> FloatTensor<Self> {
+        fused_linear::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`cached_attention`](crate::cached_attention()): output, keys, values.
+    fn cached_attention(
+        operands: CachedAttentionOperands<Self>,
+        problem: &CachedAttentionProblem,
+    ) -> [FloatTensor<Self>; 3] {
+        cached_attention::reference::forward::<Self>(operands, problem)
+    }
+
+    /// [`argmax`](crate::argmax()).
+    fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        wrap::<Self, 2>(logits).argmax(1).into_primitive()
     }
 
     /// [`cross_entropy_kl`](crate::cross_entropy_kl()): values and gradient.

@@ -12,12 +12,15 @@ pub(crate) mod tensor;
 pub use compiled::keep_compiled_kernels;
 
 use crate::adamw::{self, AdamwOperands, AdamwResults, AdamwStep};
+use crate::argmax;
 use crate::backend::{DeviceMemory, SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::cached_attention::{self, CachedAttentionOperands, CachedAttentionProblem};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     self, CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
 };
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
+use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
@@ -27,7 +30,8 @@ use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
-use burn::tensor::{DType, Device, Shape, ops::FloatTensor};
+use burn::tensor::ops::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Device, Shape};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
@@ -193,6 +197,24 @@ where
 
     fn verify(operands: VerifyOperands<Self>, problem: &VerifyProblem) -> [FloatTensor<Self>; 4] {
         verify::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn fused_linear(
+        operands: FusedLinearOperands<Self>,
+        problem: &FusedLinearProblem,
+    ) -> FloatTensor<Self> {
+        fused_linear::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn cached_attention(
+        operands: CachedAttentionOperands<Self>,
+        problem: &CachedAttentionProblem,
+    ) -> [FloatTensor<Self>; 3] {
+        cached_attention::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
+        argmax::launch::forward(logits, I::dtype())
     }
 
     fn cross_entropy_kl(

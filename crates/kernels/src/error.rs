@@ -53,6 +53,18 @@ pub enum KernelError {
         /// Tokens of the last call.
         tokens: usize,
     },
+    /// A call has too few weights or too many.
+    #[error("{op}: {found} weights, expected {least} to {most}")]
+    Weights {
+        /// Operation that was called.
+        op: &'static str,
+        /// Weights that were found.
+        found: usize,
+        /// Fewest that it takes.
+        least: usize,
+        /// Most that it takes.
+        most: usize,
+    },
     /// There are fewer keys than tokens.
     #[error("{op}: `keys` is {found}, must be at least `past` + `seq` = {past} + {seq}")]
     Keys {

@@ -13,6 +13,9 @@
 //! | [`rotary()`] | attention | heads turned by the positions of their steps |
 //! | [`decode_step()`] | both mixers | one token: all of the above that a mixer does between its projections |
 //! | [`verify()`] | both mixers | drafted tokens, after as many of the last ones as were kept |
+//! | [`fused_linear()`] | a block, few tokens | norm, products with weights, and a residual or a gate |
+//! | [`cached_attention()`] | attention, few tokens | rotation, new keys and values into the cache, softmax over it |
+//! | [`argmax()`] | greedy decoding | the most likely token |
 //! | [`cross_entropy_kl()`] | training | cross-entropy and forward KL of each row of logits, with their gradient |
 //! | [`squared_norm()`] | training | sum of the squares of all gradients |
 //! | [`adamw()`] | training | one step of the optimiser for one tensor |
@@ -64,8 +67,10 @@
 
 mod activation;
 pub mod adamw;
+pub mod argmax;
 mod autodiff;
 mod backend;
+pub mod cached_attention;
 pub mod causal_conv1d;
 pub mod cross_entropy_kl;
 #[cfg(feature = "cube")]
@@ -74,6 +79,7 @@ pub mod decode_step;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
+pub mod fused_linear;
 #[cfg(feature = "fusion")]
 mod fusion;
 pub mod gated_rms_norm;
@@ -97,13 +103,18 @@ pub mod testing;
 pub mod verify;
 
 pub use adamw::{AdamwOutput, AdamwStep, adamw};
+pub use argmax::argmax;
 pub use backend::{DeviceMemory, SsmBackend, StateSpaceOutput};
+pub use cached_attention::{
+    CacheLengths, CachedAttentionInputs, CachedAttentionOutput, cached_attention,
+};
 pub use causal_conv1d::{CausalConv1dInputs, CausalConv1dOutput, causal_conv1d};
 pub use cross_entropy_kl::{CrossEntropyKlInputs, CrossEntropyKlOutput, cross_entropy_kl};
 #[cfg(feature = "cube")]
 pub use cube::keep_compiled_kernels;
 pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};
 pub use error::KernelError;
+pub use fused_linear::{FusedLinearInputs, FusedOutput, fused_linear};
 pub use gated_rms_norm::gated_rms_norm;
 pub use masked_softmax::{VisibleKeys, masked_softmax};
 pub use rms_norm::rms_norm;

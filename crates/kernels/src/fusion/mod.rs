@@ -7,11 +7,13 @@ mod tests;
 
 use crate::adamw::{AdamwOperands, AdamwResults, AdamwStep};
 use crate::backend::{DeviceMemory, SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::cached_attention::{CachedAttentionOperands, CachedAttentionProblem};
 use crate::causal_conv1d::{CausalConv1dOperands, CausalConv1dProblem};
 use crate::cross_entropy_kl::{
     CrossEntropyKlOperands, CrossEntropyKlProblem, CrossEntropyKlResults,
 };
 use crate::decode_step::{DecodeStepOperands, DecodeStepProblem};
+use crate::fused_linear::{FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::MaskedSoftmaxProblem;
 use crate::rms_norm::{RmsNormGradients, RmsNormOperands, RmsNormProblem};
@@ -348,6 +350,57 @@ impl<B: FusionBackend + SsmBackend> SsmBackend for Fusion<B> {
         ];
         let run = move |x: &mut Inputs<'_, B>| (B::verify(x.floats(), &p), None);
         queue("verify", operands.map(Some), (forms, None), run).0
+    }
+
+    fn fused_linear(
+        operands: FusedLinearOperands<Self>,
+        problem: &FusedLinearProblem,
+    ) -> FloatTensor<Self> {
+        let (p, form) = (*problem, (problem.result(), operands.x.dtype));
+        let FusedLinearOperands {
+            x,
+            norm,
+            weights: [first, second, third],
+            residual,
+        } = operands;
+        let inputs = [Some(x), norm, first, second, third, residual];
+        queue_one::<B>("fused_linear", inputs, form, move |inputs| {
+            let operands = FusedLinearOperands {
+                x: inputs.float(),
+                norm: inputs.optional(),
+                weights: std::array::from_fn(|_| inputs.optional()),
+                residual: inputs.optional(),
+            };
+            B::fused_linear(operands, &p)
+        })
+    }
+
+    fn cached_attention(
+        operands: CachedAttentionOperands<Self>,
+        problem: &CachedAttentionProblem,
+    ) -> [FloatTensor<Self>; 3] {
+        let p = problem.clone();
+        let CachedAttentionOperands {
+            qkv,
+            angles,
+            keys,
+            values,
+            lens,
+        } = operands;
+        let mixed = (p.result(), qkv.dtype);
+        let forms = [mixed, like::<B>(&keys), like::<B>(&values)];
+        let inputs = [Some(qkv), Some(angles), Some(keys), Some(values), lens];
+        let run = move |inputs: &mut Inputs<'_, B>| {
+            let operands = CachedAttentionOperands {
+                qkv: inputs.float(),
+                angles: inputs.float(),
+                keys: inputs.float(),
+                values: inputs.float(),
+                lens: inputs.optional(),
+            };
+            (B::cached_attention(operands, &p), None)
+        };
+        queue("cached_attention", inputs, (forms, None), run).0
     }
 
     fn cross_entropy_kl(

@@ -6,8 +6,9 @@ use super::host::{self, Layout};
 use super::{mixer, single_output, state_space};
 use crate::backend::SsmBackend;
 use crate::{
-    adamw, causal_conv1d, cross_entropy_kl, decode_step, gated_rms_norm, masked_softmax, rms_norm,
-    rotary, selective_scan, squared_norm, ssd, swiglu, verify,
+    adamw, argmax, cached_attention, causal_conv1d, cross_entropy_kl, decode_step, fused_linear,
+    gated_rms_norm, masked_softmax, rms_norm, rotary, selective_scan, squared_norm, ssd, swiglu,
+    verify,
 };
 use burn::tensor::Device;
 
@@ -85,6 +86,27 @@ fn check_some<B: SsmBackend>(every: usize, report: &mut dyn FnMut(CaseCheck)) {
     let supported = verify::self_test::is_supported::<B>;
     let cases = verify::self_test::cases().into_iter();
     check_all(every, cases.filter(supported).collect(), several, report);
+    let products = |case: &fused_linear::self_test::Case| CaseCheck {
+        op: "fused_linear",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    let supported = fused_linear::self_test::is_supported::<B>;
+    let cases = fused_linear::self_test::cases().into_iter();
+    check_all(every, cases.filter(supported).collect(), products, report);
+    let attention = |case: &cached_attention::self_test::Case| CaseCheck {
+        op: "cached_attention",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    let cases = cached_attention::self_test::cases();
+    check_all(every, cases, attention, report);
+    let ids = |case: &argmax::self_test::Case| CaseCheck {
+        op: "argmax",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    check_all(every, argmax::self_test::cases(), ids, report);
     let loss = |case: &cross_entropy_kl::self_test::Case| CaseCheck {
         op: "cross_entropy_kl",
         case: case.label(),
@@ -284,6 +306,19 @@ mod tests {
             ];
             assert_tells(&case.label(), &named.map(|(name, v)| (name.to_owned(), v)));
         }
+        for case in fused_linear::self_test::cases() {
+            let out = case.naive(&case.inputs(7));
+            assert_tells(&case.label(), &[("out".to_owned(), out)]);
+        }
+        for case in cached_attention::self_test::cases() {
+            let names = ["mixed", "keys", "values"].map(str::to_owned);
+            let expected = names.into_iter().zip(case.naive(&case.inputs(7)));
+            assert_tells(&case.label(), &expected.collect::<Vec<_>>());
+        }
+        for case in argmax::self_test::cases() {
+            let ids = case.naive(&case.logits());
+            assert_tells(&case.label(), &[("ids".to_owned(), ids)]);
+        }
         for case in cross_entropy_kl::self_test::cases() {
             assert_tells(&case.label(), &case.naive(&case.inputs(7)));
         }
@@ -314,6 +349,6 @@ mod tests {
             };
             check_some::<Subject>(5, &mut report);
         });
-        assert_eq!(seen.len(), 14, "{seen:?}");
+        assert_eq!(seen.len(), 17, "{seen:?}");
     }
 }

@@ -1,0 +1,39 @@
+//! Launch of the CubeCL kernel.
+
+use super::kernel::argmax_rows;
+use crate::cube::tensor::{empty, operand, vector_size};
+use burn::tensor::DType;
+use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
+use cubecl::prelude::*;
+
+/// Most units of a cube.
+const UNITS: usize = 1024;
+/// Bytes that one load moves.
+const LOAD_BYTES: usize = 16;
+
+/// [`argmax`](super::argmax()) on primitives; ids are of type `ids`.
+pub(crate) fn forward<R: CubeRuntime>(logits: CubeTensor<R>, ids: DType) -> CubeTensor<R> {
+    let dtype = logits.dtype;
+    let logits = operand(logits, dtype);
+    let client = logits.client.clone();
+    let [rows, vocab] = [logits.meta.shape()[0], logits.meta.shape()[1]];
+    let wide = vector_size(&logits, vocab, LOAD_BYTES / dtype.size());
+    let most = client.properties().hardware.max_units_per_cube as usize;
+    let units = UNITS.min(1 << most.ilog2());
+    let out = empty(&logits, [rows, 1], ids);
+    // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
+    unsafe {
+        argmax_rows::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static(rows as u32, 1, 1),
+            CubeDim::new_1d(units as u32),
+            wide,
+            logits.into_tensor_arg(),
+            out.clone().into_tensor_arg(),
+            vocab / wide,
+            units,
+            [dtype.into(), ids.into()],
+        );
+    }
+    out
+}
