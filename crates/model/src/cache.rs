@@ -6,7 +6,6 @@ mod rows;
 mod ssm_state;
 
 pub use kv_cache::KvCache;
-pub(crate) use kv_cache::on_grid;
 pub use mark::Mark;
 pub use ssm_state::SsmState;
 pub(crate) use ssm_state::SsmStep;
@@ -157,7 +156,7 @@ impl<B: Backend> Cache<B> {
 }
 
 /// Whether sequences differ in length.
-pub(crate) fn is_ragged(lens: &[usize]) -> bool {
+fn is_ragged(lens: &[usize]) -> bool {
     lens.windows(2).any(|pair| pair[0] != pair[1])
 }
 

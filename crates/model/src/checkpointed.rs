@@ -70,7 +70,7 @@ impl<B: SsmBackend> HybridModel<Autodiff<B>> {
             if layer_idx >= first {
                 inputs.push(x.clone());
             }
-            x = block.forward(x, &context, None);
+            x = block.forward(x, &context);
         }
         let stream = Tensor::from_inner(x).require_grad();
         TrainingPass {
@@ -118,7 +118,7 @@ impl<B: SsmBackend> CheckpointedBlocks<B> {
         for (index, input) in self.inputs.into_iter().enumerate().rev() {
             let is_end = index == 0 && !trains_embedding;
             let x = Tensor::from_inner(input).set_require_grad(!is_end);
-            let y = model.layers[self.first + index].forward(x.clone(), &context, None);
+            let y = model.layers[self.first + index].forward(x.clone(), &context);
             let mut found = pulled_back(y, gradient);
             let of_input = x.grad_remove(&mut found);
             gradients_of(found);

@@ -3,15 +3,15 @@
 use burn::module::Module;
 use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::tensor::{FloatDType, Int, Tensor, backend::Backend};
-use kernels::SsmBackend;
+use kernels::{CacheLengths, FusedOutput, SsmBackend};
 
 use crate::cache::Cache;
 use crate::config::HybridConfig;
 use crate::convert::init::random_value;
 use crate::documents::Documents;
 use crate::layer::Block;
-use crate::mixer::{AttentionContext, PassContext};
-use crate::params::{assign, lazy, lazy_linear, lazy_norm, normalise, project};
+use crate::mixer::{AttentionContext, ContinuedAttention, ContinuedContext, PassContext};
+use crate::params::{assign, fused, lazy, lazy_linear, lazy_norm, normalise};
 use crate::rope::{Rotary, frequencies};
 
 /// A Llama-family language model whose layers mix with attention, Mamba1 or Mamba2.
@@ -165,19 +165,16 @@ impl<B: SsmBackend> HybridModel<B> {
         documents: Option<&Documents<B>>,
     ) -> Tensor<B, 3> {
         let context = self.context(tokens.dims(), documents, &tokens.device());
-        normalise(&self.norm, self.run(tokens, &context, None, |_| ()), None)
+        normalise(&self.norm, self.run(tokens, &context, |_| ()), None)
     }
 
     /// Logits `[batch, seq, vocab]` of a residual stream after the final norm.
     pub fn logits(&self, hidden: Tensor<B, 3>) -> Tensor<B, 3> {
-        if let Some(head) = &self.lm_head {
-            return project(head, hidden);
-        }
-        let [batch, seq, d_model] = hidden.dims();
-        let logits = hidden
-            .reshape([batch * seq, d_model])
-            .matmul(self.embed_tokens.weight.val().transpose());
-        logits.reshape([batch, seq, self.config.llama.vocab_size])
+        let weight = match &self.lm_head {
+            Some(head) => head.weight.val(),
+            None => self.embed_tokens.weight.val().transpose(),
+        };
+        fused(None, hidden, [weight], FusedOutput::SideBySide)
     }
 
     /// The head's weight, `[vocab, d_model]`; the embedding's where they are tied.
@@ -194,7 +191,7 @@ impl<B: SsmBackend> HybridModel<B> {
     pub fn hidden_states(&self, tokens: Tensor<B, 2, Int>) -> (Vec<Tensor<B, 3>>, Tensor<B, 3>) {
         let mut states = Vec::with_capacity(self.layers.len());
         let context = self.context(tokens.dims(), None, &tokens.device());
-        let last = self.run(tokens, &context, None, |x| states.push(x.clone()));
+        let last = self.run(tokens, &context, |x| states.push(x.clone()));
         let logits = self.logits(normalise(&self.norm, last, None));
         (states, logits)
     }
@@ -205,7 +202,7 @@ impl<B: SsmBackend> HybridModel<B> {
     pub fn block_inputs(&self, tokens: Tensor<B, 2, Int>) -> Vec<Tensor<B, 3>> {
         let mut inputs = vec![self.embed_tokens.forward(tokens.clone())];
         let context = self.context(tokens.dims(), None, &tokens.device());
-        self.run(tokens, &context, None, |x| inputs.push(x.clone()));
+        self.run(tokens, &context, |x| inputs.push(x.clone()));
         inputs.pop();
         inputs
     }
@@ -226,7 +223,7 @@ impl<B: SsmBackend> HybridModel<B> {
         let block = &self.layers[layer_idx];
         match output {
             BlockOutput::Mixer => block.mixer_output(x, &context),
-            BlockOutput::HiddenState => block.forward(x, &context, None),
+            BlockOutput::HiddenState => block.forward(x, &context),
         }
     }
 
@@ -269,33 +266,30 @@ impl<B: SsmBackend> HybridModel<B> {
         open: bool,
     ) -> Tensor<B, 3> {
         let (seq, device) = (tokens.dims()[1], tokens.device());
-        let context = PassContext {
-            attention: self.has_attention().then(|| {
-                let rotary = cache.rotary(&self.frequencies, seq, &device);
-                AttentionContext::cached(rotary, cache.lens())
+        let context = ContinuedContext {
+            attention: self.has_attention().then(|| ContinuedAttention {
+                rotary: cache.rotary(&self.frequencies, seq, &device),
+                lens: CacheLengths::new(cache.lens(), &device),
             }),
-            reset: None,
             kept: (open && self.config.ssm.is_some()).then(|| cache.kept(&device)),
-            compute: None,
         };
-        let last = self.run(tokens, &context, Some(&mut *cache), |_| ());
+        let mut x = self.embed_tokens.forward(tokens);
+        for (block, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
+            x = block.continued(x, &context, layer_cache);
+        }
         cache.advance(seq, open);
-        normalise(&self.norm, last, None)
+        normalise(&self.norm, x, None)
     }
 
     fn run(
         &self,
         tokens: Tensor<B, 2, Int>,
         context: &PassContext<B>,
-        mut cache: Option<&mut Cache<B>>,
         mut after_block: impl FnMut(&Tensor<B, 3>),
     ) -> Tensor<B, 3> {
         let mut x = self.embed_tokens.forward(tokens);
-        for (layer_idx, block) in self.layers.iter().enumerate() {
-            let layer_cache = cache
-                .as_deref_mut()
-                .map(|cache| &mut cache.layers[layer_idx]);
-            x = block.forward(x, context, layer_cache);
+        for block in &self.layers {
+            x = block.forward(x, context);
             after_block(&x);
         }
         x
@@ -321,7 +315,6 @@ impl<B: SsmBackend> HybridModel<B> {
         PassContext {
             attention: self.has_attention().then(attention),
             reset: documents.map(Documents::resets),
-            kept: None,
             compute: self.compute,
         }
     }

@@ -7,7 +7,7 @@ use kernels::SsmBackend;
 
 use crate::cache::LayerCache;
 use crate::config::HybridConfig;
-use crate::mixer::{Mixer, PassContext};
+use crate::mixer::{ContinuedContext, Mixer, PassContext};
 use crate::mlp::Mlp;
 use crate::params::lazy_norm;
 
@@ -33,23 +33,29 @@ impl<B: Backend> Block<B> {
 }
 
 impl<B: SsmBackend> Block<B> {
-    /// `x` and the result: `[batch, seq, d_model]`; continues from `cache`, and updates it.
-    pub(crate) fn forward(
-        &self,
-        x: Tensor<B, 3>,
-        context: &PassContext<B>,
-        cache: Option<&mut LayerCache<B>>,
-    ) -> Tensor<B, 3> {
+    /// `x` and the result: `[batch, seq, d_model]`, whole sequences.
+    pub(crate) fn forward(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
         let normed = context.enter(&self.input_layernorm, x.clone());
-        let x = context.leave(x, self.mixer.forward(normed, context, cache));
+        let x = context.leave(x, self.mixer.forward(normed, context));
         let normed = context.enter(&self.post_attention_layernorm, x.clone());
         context.leave(x, self.mlp.forward(normed))
+    }
+
+    /// As [`forward`](Self::forward) for tokens that continue those in `cache`, which gets them.
+    pub(crate) fn continued(
+        &self,
+        x: Tensor<B, 3>,
+        context: &ContinuedContext<B>,
+        cache: &mut LayerCache<B>,
+    ) -> Tensor<B, 3> {
+        let x = (self.mixer).continued(&self.input_layernorm, x, context, cache);
+        self.mlp.continued(&self.post_attention_layernorm, x)
     }
 
     /// What the mixer alone adds to `x`.
     pub(crate) fn mixer_output(&self, x: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
         let stream = FloatDType::from(x.dtype());
         let normed = context.enter(&self.input_layernorm, x);
-        self.mixer.forward(normed, context, None).cast(stream)
+        self.mixer.forward(normed, context).cast(stream)
     }
 }

@@ -6,7 +6,7 @@ mod mamba1;
 mod mamba2;
 mod repeat;
 
-pub(crate) use attention::{Attention, AttentionContext};
+pub(crate) use attention::{Attention, AttentionContext, ContinuedAttention};
 pub(crate) use mamba1::Mamba1;
 pub(crate) use mamba2::Mamba2;
 
@@ -19,15 +19,13 @@ use crate::cache::LayerCache;
 use crate::config::{HybridConfig, MixerKind};
 use crate::params::normalise;
 
-/// What the mixers of one pass share.
+/// What the mixers of one pass over whole sequences share.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct PassContext<B: Backend> {
     /// There for every model with an attention layer
     pub attention: Option<AttentionContext<B>>,
     /// 1.0 where a document of a packed row starts, else 0.0, `[batch, seq]`
     pub reset: Option<Tensor<B, 2>>,
-    /// With a cache: what was kept of its last tokens, if the new ones may be dropped too
-    pub kept: Option<Kept<B>>,
     /// What mixers and MLPs compute in, if not in the type of the weights
     pub compute: Option<FloatDType>,
 }
@@ -46,6 +44,15 @@ impl<B: SsmBackend> PassContext<B> {
         };
         stream + found
     }
+}
+
+/// What the mixers share in a pass over tokens that continue a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct ContinuedContext<B: Backend> {
+    /// There for every model with an attention layer
+    pub attention: Option<ContinuedAttention<B>>,
+    /// What was kept of the cache's last tokens, if the new ones may be dropped too
+    pub kept: Option<Kept<B>>,
 }
 
 /// The token mixer of a block.
@@ -75,34 +82,40 @@ impl<B: Backend> Mixer<B> {
 }
 
 impl<B: SsmBackend> Mixer<B> {
-    /// `h` (after the norm) and the result: `[batch, seq, d_model]`.
-    ///
-    /// With a cache the tokens continue those it has seen, and no document starts among them.
-    pub(crate) fn forward(
+    /// `h` (after the norm) and the result: `[batch, seq, d_model]`, whole sequences.
+    pub(crate) fn forward(&self, h: Tensor<B, 3>, context: &PassContext<B>) -> Tensor<B, 3> {
+        match self {
+            Self::Attention(attention) => {
+                let context = context.attention.as_ref();
+                attention.forward(h, context.expect(HAS_ATTENTION))
+            }
+            Self::Mamba1(mamba) => mamba.forward(h, context.reset.clone()),
+            Self::Mamba2(mamba) => mamba.forward(h, context.reset.clone()),
+        }
+    }
+
+    /// Adds to `x`, `[batch, seq, d_model]`, what the mixer finds in its `norm`; the tokens continue those in `cache`.
+    pub(crate) fn continued(
         &self,
-        h: Tensor<B, 3>,
-        context: &PassContext<B>,
-        cache: Option<&mut LayerCache<B>>,
+        norm: &RmsNorm<B>,
+        x: Tensor<B, 3>,
+        context: &ContinuedContext<B>,
+        cache: &mut LayerCache<B>,
     ) -> Tensor<B, 3> {
         match (self, cache) {
-            (Self::Attention(attention), cache) => {
+            (Self::Attention(attention), LayerCache::Attention(cache)) => {
                 let context = context.attention.as_ref();
-                let context = context.expect("built for every model with an attention layer");
-                let cache = cache.map(|cache| match cache {
-                    LayerCache::Attention(cache) => cache,
-                    _ => unreachable!("caches are made for the mixers of their model"),
-                });
-                attention.forward(h, context, cache)
+                attention.continued(norm, x, context.expect(HAS_ATTENTION), cache)
             }
-            (Self::Mamba1(mamba), Some(LayerCache::Ssm(state))) => {
-                mamba.forward_cached(h, state, context.kept.as_ref())
+            (Self::Mamba1(mamba), LayerCache::Ssm(state)) => {
+                mamba.continued(norm, x, state, context.kept.as_ref())
             }
-            (Self::Mamba2(mamba), Some(LayerCache::Ssm(state))) => {
-                mamba.forward_cached(h, state, context.kept.as_ref())
+            (Self::Mamba2(mamba), LayerCache::Ssm(state)) => {
+                mamba.continued(norm, x, state, context.kept.as_ref())
             }
-            (Self::Mamba1(mamba), None) => mamba.forward(h, context.reset.clone()),
-            (Self::Mamba2(mamba), None) => mamba.forward(h, context.reset.clone()),
             _ => unreachable!("caches are made for the mixers of their model"),
         }
     }
 }
+
+const HAS_ATTENTION: &str = "built for every model with an attention layer";

@@ -1,11 +1,11 @@
 //! The gated MLP of a block (method 2.1, step 5).
 
 use burn::module::Module;
-use burn::nn::Linear;
+use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{Tensor, backend::Backend};
-use kernels::{SsmBackend, swiglu};
+use kernels::{FusedOutput, SsmBackend, swiglu};
 
-use crate::params::{lazy_linear, project};
+use crate::params::{fused, lazy_linear, project};
 
 /// `down(silu(gate(x)) * up(x))`, without biases.
 #[derive(Module, Debug)]
@@ -32,5 +32,13 @@ impl<B: SsmBackend> Mlp<B> {
         let up = project(&self.up_proj, x);
         let gated = swiglu(gate, up).expect("both projections are of one width");
         project(&self.down_proj, gated)
+    }
+
+    /// Adds to `x`, `[batch, seq, d_model]`, what comes of its `norm`: the way of tokens that continue a cache.
+    pub(crate) fn continued(&self, norm: &RmsNorm<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+        let weights = [&self.gate_proj, &self.up_proj].map(|layer| layer.weight.val());
+        let gated = fused(Some(norm), x.clone(), weights, FusedOutput::Gated);
+        let weight = self.down_proj.weight.val();
+        fused(None, gated, [weight], FusedOutput::Added(x))
     }
 }

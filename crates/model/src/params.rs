@@ -13,7 +13,7 @@ use burn::module::{Param, ParamId};
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::module::linear;
 use burn::tensor::{FloatDType, Shape, Tensor, backend::Backend};
-use kernels::{SsmBackend, rms_norm};
+use kernels::{FusedLinearInputs, FusedOutput, SsmBackend, fused_linear, rms_norm};
 
 /// A parameter that is allocated, as zeros, only if nothing is assigned to it.
 pub(crate) fn lazy<B: Backend, const D: usize>(
@@ -54,11 +54,7 @@ pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Devi
 /// sequence, for the gradient of the weight. The product is computed in the type of `x`; the gradient of the weight
 /// comes back in the weight's.
 pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    project_rows(layer.weight.val().cast(FloatDType::from(x.dtype())), x)
-}
-
-/// As [`project`], by a weight `[d_input, d_output]` in the type of `x`.
-pub(crate) fn project_rows<B: Backend>(weight: Tensor<B, 2>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let weight = layer.weight.val().cast(FloatDType::from(x.dtype()));
     let [batch, seq, d_input] = x.dims();
     let [_, d_output] = weight.dims();
     linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
@@ -71,4 +67,21 @@ pub(crate) fn normalise<B: SsmBackend>(
     dtype: Option<FloatDType>,
 ) -> Tensor<B, 3> {
     rms_norm(x, norm.gamma.val(), norm.epsilon, dtype).expect("norms are as wide as the stream")
+}
+
+/// Products of a row for each token of `x`, `[batch, seq, d_input]`, or of its `norm`, with weights `[d_input, d_output]`: one
+/// launch where tokens are few.
+pub(crate) fn fused<B: SsmBackend, const N: usize>(
+    norm: Option<&RmsNorm<B>>,
+    x: Tensor<B, 3>,
+    weights: [Tensor<B, 2>; N],
+    output: FusedOutput<B>,
+) -> Tensor<B, 3> {
+    let inputs = FusedLinearInputs {
+        x,
+        norm: norm.map(|norm| (norm.gamma.val(), norm.epsilon)),
+        weights: weights.into(),
+        output,
+    };
+    fused_linear(inputs).expect("shapes follow from the checked configuration")
 }

@@ -51,8 +51,9 @@ impl<B: Backend> Rotary<B> {
         }
     }
 
-    pub(crate) fn device(&self) -> B::Device {
-        self.angles.device()
+    /// `[1 or batch, positions, head_dim]`, cosines before sines.
+    pub(crate) fn angles(&self) -> Tensor<B, 3> {
+        self.angles.clone()
     }
 
     pub(crate) fn positions(&self) -> usize {

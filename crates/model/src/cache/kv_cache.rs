@@ -1,17 +1,9 @@
 //! Keys and values of the tokens seen.
 
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Device, Tensor, backend::Backend};
 
-use super::is_ragged;
-
-/// Attention over a cache looks at its tokens rounded up to this many: a GPU tunes its matrix products by shape, and would
-/// tune them for every token decoded.
+/// Room is made for a multiple of so many tokens, of which matrix products may look at more than were seen.
 const GRID: usize = 16;
-
-/// Keys whose scores attention computes when a cache holds `len` tokens; no query sees those past `len`.
-pub(crate) fn on_grid(len: usize) -> usize {
-    len.next_multiple_of(GRID)
-}
 
 /// Keys and values of one attention layer, in room for more tokens than seen.
 #[derive(Clone, Debug)]
@@ -30,41 +22,34 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
-    /// Writes `k` and `v`, `[batch, n_kv_heads, seq, head_dim]`, each sequence after the first tokens that `starts` counts; returns all
-    /// keys and values up to [`on_grid`] of the longest. What lies after a sequence's last token is never seen.
-    pub(crate) fn append(
+    /// Moves keys and values out, each `[batch, n_kv_heads, room, head_dim]`, until [`put`](Self::put): the first `len` tokens are as they
+    /// were, and there is room for `seq` more.
+    pub(crate) fn take(
         &mut self,
-        k: Tensor<B, 4>,
-        v: Tensor<B, 4>,
-        starts: &[usize],
-    ) -> (Tensor<B, 4>, Tensor<B, 4>) {
-        let [batch, heads, seq, width] = k.dims();
-        let longest = starts.iter().copied().max().unwrap_or(0);
-        let end = longest + seq;
-        let [keys, values] = match self.held.take() {
-            Some(held) if held[0].dims()[2] >= end => held,
-            held => {
-                let room = match &held {
-                    None => end.max(self.capacity),
-                    Some(held) => end.max(2 * held[0].dims()[2]),
-                };
-                let room = on_grid(room);
-                let grown = || Tensor::zeros([batch, heads, room, width], &k.device());
-                match held {
-                    None => [grown(), grown()],
-                    Some(held) => {
-                        held.map(|old| write(grown(), old.narrow(2, 0, longest.max(1)), &[0]))
-                    }
-                }
-            }
+        [batch, heads, width]: [usize; 3],
+        len: usize,
+        seq: usize,
+        device: &Device<B>,
+    ) -> [Tensor<B, 4>; 2] {
+        let end = len + seq;
+        let zeros = |room: usize| {
+            let room = room.next_multiple_of(GRID);
+            Tensor::zeros([batch, heads, room, width], device)
         };
-        let (keys, values) = (write(keys, k, starts), write(values, v, starts));
-        let all = (
-            keys.clone().narrow(2, 0, on_grid(end)),
-            values.clone().narrow(2, 0, on_grid(end)),
-        );
-        self.held = Some([keys, values]);
-        all
+        match self.held.take() {
+            None => [(); 2].map(|()| zeros(end.max(self.capacity))),
+            Some(held) if held[0].dims()[2] >= end => held,
+            Some(held) => held.map(|old| {
+                let room = old.dims()[2];
+                let part = [0..batch, 0..heads, 0..room, 0..width];
+                zeros(end.max(2 * room)).slice_assign(part, old)
+            }),
+        }
+    }
+
+    /// Puts keys and values back.
+    pub(crate) fn put(&mut self, held: [Tensor<B, 4>; 2]) {
+        self.held = Some(held);
     }
 
     /// Bytes of the keys and values of one token of one sequence.
@@ -75,21 +60,4 @@ impl<B: Backend> KvCache<B> {
         let [_, heads, _, width] = keys.dims();
         2 * heads * width * size_of::<f32>()
     }
-}
-
-/// Writes `tokens` into `room`, from the same token on if `starts` are equal, else each sequence from its own.
-fn write<B: Backend>(room: Tensor<B, 4>, tokens: Tensor<B, 4>, starts: &[usize]) -> Tensor<B, 4> {
-    let [batch, heads, seq, width] = tokens.dims();
-    if !is_ragged(starts) {
-        let start = starts[0];
-        return room.slice_assign([0..batch, 0..heads, start..start + seq, 0..width], tokens);
-    }
-    let write_row = |room: Tensor<B, 4>, (row, start): (usize, &usize)| {
-        let row_tokens = tokens.clone().narrow(0, row, 1);
-        room.slice_assign(
-            [row..row + 1, 0..heads, *start..start + seq, 0..width],
-            row_tokens,
-        )
-    };
-    starts.iter().enumerate().fold(room, write_row)
 }

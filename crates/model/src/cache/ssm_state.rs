@@ -1,9 +1,12 @@
 //! The fixed-size memory of an SSM layer.
 
+use burn::nn::RmsNorm;
 use burn::tensor::{Tensor, backend::Backend};
-use kernels::{DecodeState, DecodeStep, Kept, SsmBackend, VerifyState, decode_step, verify};
+use kernels::{
+    DecodeState, DecodeStep, FusedOutput, Kept, SsmBackend, VerifyState, decode_step, verify,
+};
 
-use crate::params::project_rows;
+use crate::params::fused;
 
 /// Memory of a Mamba1 or Mamba2 layer.
 #[derive(Clone, Debug)]
@@ -96,19 +99,20 @@ impl<B: Backend> SsmState<B> {
 const BETWEEN_CALLS: &str = "put back at the end of every call";
 
 impl<B: SsmBackend> SsmState<B> {
-    /// From the layer's normed input `[batch, seq, d_model]` to the input of its last projection, `[batch, seq, d_inner]`.
+    /// From the residual stream before the layer's `norm`, `[batch, seq, d_model]`, to the input of its last projection, `[batch, seq, d_inner]`.
     ///
     /// With `kept` the tokens may be dropped later, and `kept` says which of the last ones were not; without it they
     /// stay, as the last ones do, and `seq` is 1.
     pub(crate) fn run(
         &mut self,
-        h: Tensor<B, 3>,
+        norm: &RmsNorm<B>,
+        x: Tensor<B, 3>,
         kept: Option<&Kept<B>>,
         step: impl FnOnce() -> SsmStep<B>,
     ) -> Tensor<B, 3> {
         let SsmStep { in_proj, step } = self.step.get_or_insert_with(step);
         let step = step.clone();
-        let rows = project_rows(in_proj.clone(), h);
+        let rows = fused(Some(norm), x, [in_proj.clone()], FusedOutput::SideBySide);
         let Some(kept) = kept else {
             let (y, state) = decode_step(&step, rows.squeeze_dim(1), self.take()).expect(CHECKED);
             self.settle(state);

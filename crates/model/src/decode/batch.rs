@@ -12,7 +12,7 @@ use kernels::SsmBackend;
 
 use super::prefill::{prefill, prefill_piece};
 use super::row::Row;
-use super::sampler::{Sampler, token_tensor};
+use super::sampler::{Sampler, read_ids, token_tensor};
 use super::{Reply, Sampling};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
@@ -66,11 +66,12 @@ pub(super) fn generate_rows<B: SsmBackend>(
     let mut prefill_ms = None;
     let mut position = shortest;
     loop {
-        let drawn = sampler.sample(logits);
+        let drawn = sampler.draw(logits);
+        let ids = read_ids(drawn.clone());
         let now_ms = started.elapsed().as_secs_f64() * 1e3;
         prefill_ms.get_or_insert(now_ms);
         let mut next = Vec::with_capacity(rows.len());
-        for (index, ((row, prompt), token)) in rows.iter_mut().zip(prompts).zip(drawn).enumerate() {
+        for (index, ((row, prompt), token)) in rows.iter_mut().zip(prompts).zip(ids).enumerate() {
             next.push(vec![match prompt.get(position) {
                 Some(own) => *own,
                 None => row.take(token, sampling, now_ms, |token| each(index, token)),
@@ -79,10 +80,12 @@ pub(super) fn generate_rows<B: SsmBackend>(
         if rows.iter().all(Row::is_over) {
             break;
         }
-        logits = last_logits(
-            model,
-            model.hidden_cached(token_tensor(&next, &device), &mut cache),
-        );
+        // What was drawn is on the device already.
+        let tokens = match position < longest {
+            true => token_tensor(&next, &device),
+            false => drawn,
+        };
+        logits = last_logits(model, model.hidden_cached(tokens, &mut cache));
         position += 1;
     }
     let prefill_ms = prefill_ms.unwrap_or_default();

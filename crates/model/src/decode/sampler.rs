@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
+use kernels::{SsmBackend, argmax};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -102,15 +103,15 @@ impl Sampler {
 
     /// One token a row of `logits`, `[batch, vocab]`, as `[batch, 1]`; they stay on the device unless top-k or top-p
     /// asks for the logits.
-    pub fn draw<B: Backend>(&mut self, logits: Tensor<B, 2>) -> Tensor<B, 2, Int> {
+    pub fn draw<B: SsmBackend>(&mut self, logits: Tensor<B, 2>) -> Tensor<B, 2, Int> {
         match &mut self.0 {
-            Rule::Greedy => logits.argmax(1),
+            Rule::Greedy => most_likely(logits),
             Rule::Gumbel { temperature } => {
                 // Bounds keep both logarithms finite in f32.
                 let uniform = Distribution::Uniform(1e-9, 1.0 - 1e-7);
                 let uniform = Tensor::<B, 2>::random(logits.dims(), uniform, &logits.device());
                 let gumbel = uniform.clamp(1e-9, 1.0 - 1e-7).log().neg().log().neg();
-                (logits.div_scalar(*temperature) + gumbel).argmax(1)
+                most_likely(logits.div_scalar(*temperature) + gumbel)
             }
             Rule::Host { filter, rng } => {
                 let ([_, vocab], device) = (logits.dims(), logits.device());
@@ -125,7 +126,7 @@ impl Sampler {
     }
 
     /// As [`draw`](Self::draw), read back.
-    pub(super) fn sample<B: Backend>(&mut self, logits: Tensor<B, 2>) -> Vec<u32> {
+    pub(super) fn sample<B: SsmBackend>(&mut self, logits: Tensor<B, 2>) -> Vec<u32> {
         read_ids(self.draw(logits))
     }
 
@@ -145,6 +146,11 @@ impl Sampler {
             Rule::Greedy | Rule::Gumbel { .. } => Cow::Borrowed(row),
         }
     }
+}
+
+/// The most likely token of each row, `[batch, 1]`.
+pub(super) fn most_likely<B: SsmBackend>(logits: Tensor<B, 2>) -> Tensor<B, 2, Int> {
+    argmax(logits).expect("there are rows and a vocabulary")
 }
 
 impl Filter {

@@ -1,51 +1,35 @@
 //! Grouped-query attention with rotary positions (method 2.1).
 
 use burn::module::Module;
-use burn::nn::Linear;
-use burn::tensor::{Tensor, TensorData, backend::Backend};
-use kernels::{SsmBackend, VisibleKeys, masked_softmax};
+use burn::nn::{Linear, RmsNorm};
+use burn::tensor::{Tensor, backend::Backend};
+use kernels::{
+    CacheLengths, CachedAttentionInputs, FusedOutput, SsmBackend, VisibleKeys, cached_attention,
+    masked_softmax,
+};
 
-use crate::cache::{KvCache, is_ragged, on_grid};
+use crate::cache::KvCache;
 use crate::config::LlamaConfig;
 use crate::documents::Documents;
-use crate::params::{lazy_linear, project};
+use crate::params::{fused, lazy_linear, project};
 use crate::rope::Rotary;
 
-/// What all attention layers of one pass share: rotations, and which keys are visible.
+/// What all attention layers of one pass over whole sequences share: rotations, and which keys are visible.
 #[derive(Clone, Debug)]
 pub(crate) struct AttentionContext<B: Backend> {
     rotary: Rotary<B>,
     visible: VisibleKeys<B>,
-    /// Tokens of each sequence that a cache holds; none without a cache
-    starts: Vec<usize>,
-    /// Added to the scores where sequences differ in length: 0 for keys a query sees, [`HIDDEN`] for those after it,
-    /// `[batch, 1, seq, keys]`
-    hidden: Option<Tensor<B, 4>>,
 }
 
-/// Far below every score, and finite in f16: the weight of such a key is 0.
-const HIDDEN: f32 = -3e4;
-
 impl<B: Backend> AttentionContext<B> {
-    /// For whole sequences, whose tokens `rotary` rotates.
+    /// For sequences of one document, whose tokens `rotary` rotates.
     pub(crate) fn new(rotary: Rotary<B>) -> Self {
-        Self::cached(rotary, Vec::new())
-    }
-
-    /// For the tokens that `rotary` rotates, after those that a cache holds of each sequence.
-    pub(crate) fn cached(rotary: Rotary<B>, starts: Vec<usize>) -> Self {
         let visible = VisibleKeys {
             seq: rotary.positions(),
-            past: starts.iter().copied().max().unwrap_or(0),
+            past: 0,
             first: None,
         };
-        let hidden = is_ragged(&starts).then(|| hidden(&starts, &rotary));
-        Self {
-            rotary,
-            visible,
-            starts,
-            hidden,
-        }
+        Self { rotary, visible }
     }
 
     /// For packed rows; `table` rotates positions from 0 on.
@@ -58,21 +42,17 @@ impl<B: Backend> AttentionContext<B> {
                 past: 0,
                 first: Some(documents.first_keys()),
             },
-            starts: Vec::new(),
-            hidden: None,
         }
     }
 }
 
-/// Hides from each query the keys after its own, by the length of its sequence.
-fn hidden<B: Backend>(starts: &[usize], rotary: &Rotary<B>) -> Tensor<B, 4> {
-    let seq = rotary.positions();
-    let keys = on_grid(starts.iter().copied().max().unwrap_or(0) + seq);
-    let queries = starts.iter().flat_map(|start| *start..start + seq);
-    let values =
-        queries.flat_map(|own| (0..keys).map(move |key| if key > own { HIDDEN } else { 0.0 }));
-    let shape = [starts.len(), 1, seq, keys];
-    Tensor::from_data(TensorData::new(values.collect(), shape), &rotary.device())
+/// What all attention layers share in a pass over tokens that continue a cache.
+#[derive(Clone, Debug)]
+pub(crate) struct ContinuedAttention<B: Backend> {
+    /// Of the new tokens
+    pub rotary: Rotary<B>,
+    /// Tokens in the cache
+    pub lens: CacheLengths<B>,
 }
 
 /// Grouped-query attention without biases.
@@ -103,16 +83,11 @@ impl<B: Backend> Attention<B> {
 }
 
 impl<B: SsmBackend> Attention<B> {
-    /// `h` and the result: `[batch, seq, d_model]`.
+    /// `h` and the result: `[batch, seq, d_model]`, whole sequences.
     ///
     /// The query heads of one key/value head are stacked along the sequence, so keys and values
     /// are never copied per query head.
-    pub(crate) fn forward(
-        &self,
-        h: Tensor<B, 3>,
-        context: &AttentionContext<B>,
-        cache: Option<&mut KvCache<B>>,
-    ) -> Tensor<B, 3> {
+    pub(crate) fn forward(&self, h: Tensor<B, 3>, context: &AttentionContext<B>) -> Tensor<B, 3> {
         let [batch, seq, _] = h.dims();
         let (heads, kv_heads, width) = (self.n_heads, self.n_kv_heads, self.head_dim);
         let stacked = [batch, kv_heads, heads / kv_heads * seq, width];
@@ -121,17 +96,8 @@ impl<B: SsmBackend> Attention<B> {
         let k = context.rotary.apply(project(&self.k_proj, h.clone()));
         let v = project(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
         let v = v.swap_dims(1, 2);
-        let (k, v) = match cache {
-            Some(cache) => cache.append(k, v, &context.starts),
-            None => (k, v),
-        };
 
-        let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
-        if let Some(hidden) = &context.hidden {
-            let dims = scores.dims();
-            let by_query = [batch, heads, seq, dims[3]];
-            scores = (scores.reshape(by_query) + hidden.clone()).reshape(dims);
-        }
+        let scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
         let scale = (width as f64).powf(-0.5);
         let weights = masked_softmax(scores, context.visible.clone(), scale)
             .expect("a key for each token seen, and query heads divided among those of keys");
@@ -140,5 +106,31 @@ impl<B: SsmBackend> Attention<B> {
             &self.o_proj,
             mixed.swap_dims(1, 2).reshape([batch, seq, heads * width]),
         )
+    }
+
+    /// Adds to `x`, `[batch, seq, d_model]`, what attention finds in its `norm` and in `cache`, which gets the new tokens.
+    pub(crate) fn continued(
+        &self,
+        norm: &RmsNorm<B>,
+        x: Tensor<B, 3>,
+        context: &ContinuedAttention<B>,
+        cache: &mut KvCache<B>,
+    ) -> Tensor<B, 3> {
+        let [batch, seq, _] = x.dims();
+        let weights = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.weight.val());
+        let qkv = fused(Some(norm), x.clone(), weights, FusedOutput::SideBySide);
+        let heads = [batch, self.n_kv_heads, self.head_dim];
+        let [keys, values] = cache.take(heads, context.lens.longest(), seq, &x.device());
+        let inputs = CachedAttentionInputs {
+            qkv,
+            angles: context.rotary.angles(),
+            keys,
+            values,
+            lens: &context.lens,
+        };
+        let found = cached_attention(inputs).expect("the cache is the layer's own, and has room");
+        cache.put([found.keys, found.values]);
+        let weight = self.o_proj.weight.val();
+        fused(None, found.mixed, [weight], FusedOutput::Added(x))
     }
 }

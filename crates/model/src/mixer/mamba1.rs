@@ -1,18 +1,18 @@
 //! The Mamba1 mixer of the hybrids (method 2.4, scan 3.1).
 
 use burn::module::{Module, Param};
-use burn::nn::Linear;
+use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{Tensor, backend::Backend};
 use kernels::{
-    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, Kept, SelectiveScanInputs,
-    SelectiveScanOutput, SsmBackend, selective_scan,
+    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, FusedOutput, Kept,
+    SelectiveScanInputs, SelectiveScanOutput, SsmBackend, selective_scan,
 };
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
 use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
-use crate::params::{lazy, lazy_linear, project};
+use crate::params::{fused, lazy, lazy_linear, normalise, project};
 
 /// Selective scan whose input, write and read projections stand where value, key and query stood.
 #[derive(Module, Debug)]
@@ -110,17 +110,21 @@ impl<B: SsmBackend> Mamba1<B> {
         self.output(self.scan(conv.y, inputs, None, reset).y)
     }
 
-    /// As [`forward`](Self::forward), continuing from `state` and updating it; with `kept` as [`SsmState::run`] says.
-    pub(crate) fn forward_cached(
+    /// Adds to `x`, `[batch, seq, d_model]`, what the mixer finds in its `norm`, continuing from `state` and updating it; with `kept` as
+    /// [`SsmState::run`] says.
+    pub(crate) fn continued(
         &self,
-        h: Tensor<B, 3>,
+        norm: &RmsNorm<B>,
+        x: Tensor<B, 3>,
         state: &mut SsmState<B>,
         kept: Option<&Kept<B>>,
     ) -> Tensor<B, 3> {
-        if h.dims()[1] == 1 || kept.is_some() {
-            let y = state.run(h, kept, || self.ssm_step());
-            return project(&self.out_proj, y);
+        if x.dims()[1] == 1 || kept.is_some() {
+            let y = state.run(norm, x.clone(), kept, || self.ssm_step());
+            let weight = self.out_proj.weight.val();
+            return fused(None, y, [weight], FusedOutput::Added(x));
         }
+        let h = normalise(norm, x.clone(), None);
         let inputs = self.project_inputs(h);
         let memory = state.take();
         let conv = self
@@ -131,7 +135,7 @@ impl<B: SsmBackend> Mamba1<B> {
             conv_window: conv.last_window,
             ssm_state: scan.last_state,
         });
-        self.output(scan.y)
+        x + self.output(scan.y)
     }
 
     fn scan(

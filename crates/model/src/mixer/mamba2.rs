@@ -4,15 +4,15 @@ use burn::module::{Module, Param};
 use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{Tensor, backend::Backend};
 use kernels::{
-    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, Kept, SsdInputs, SsdOptions,
-    SsmBackend, gated_rms_norm, ssd,
+    DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, FusedOutput, Kept, SsdInputs,
+    SsdOptions, SsmBackend, gated_rms_norm, ssd,
 };
 
 use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
 use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
-use crate::params::{lazy, lazy_linear, lazy_norm, project};
+use crate::params::{fused, lazy, lazy_linear, lazy_norm, normalise, project};
 
 /// Epsilon of the gated norm, whatever the epsilon of the Transformer.
 const GATED_NORM_EPS: f64 = 1e-5;
@@ -122,17 +122,21 @@ impl<B: SsmBackend> Mamba2<B> {
         self.output(y, z)
     }
 
-    /// As [`forward`](Self::forward), continuing from `state` and updating it; with `kept` as [`SsmState::run`] says.
-    pub(crate) fn forward_cached(
+    /// Adds to `x`, `[batch, seq, d_model]`, what the mixer finds in its `norm`, continuing from `state` and updating it; with `kept` as
+    /// [`SsmState::run`] says.
+    pub(crate) fn continued(
         &self,
-        h: Tensor<B, 3>,
+        norm: &RmsNorm<B>,
+        x: Tensor<B, 3>,
         state: &mut SsmState<B>,
         kept: Option<&Kept<B>>,
     ) -> Tensor<B, 3> {
-        if h.dims()[1] == 1 || kept.is_some() {
-            let y = state.run(h, kept, || self.ssm_step());
-            return project(&self.out_proj, y);
+        if x.dims()[1] == 1 || kept.is_some() {
+            let y = state.run(norm, x.clone(), kept, || self.ssm_step());
+            let weight = self.out_proj.weight.val();
+            return fused(None, y, [weight], FusedOutput::Added(x));
         }
+        let h = normalise(norm, x.clone(), None);
         let (z, xbc, dt) = self.project_inputs(h);
         let memory = state.take();
         let conv = self.conv1d.forward(xbc, Some(memory.conv_window), None);
@@ -145,7 +149,7 @@ impl<B: SsmBackend> Mamba2<B> {
             conv_window: conv.last_window,
             ssm_state: last_state.reshape([batch, d_inner, d_state]),
         });
-        self.output(y, z)
+        x + self.output(y, z)
     }
 
     fn scan(

@@ -2,7 +2,7 @@
 
 use burn::module::{Module, ModuleVisitor, Param, ParamId};
 use burn::tensor::backend::{AutodiffBackend, Backend};
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData, s};
 use kernels::SsmBackend;
 
 use super::key::{FileLayout, Path};
@@ -18,6 +18,16 @@ impl<B: SsmBackend> HybridModel<B> {
         };
         self.visit(&mut reader);
         reader.tensors
+    }
+
+    /// Bytes of weights that a token is computed with: all of them, but of an embedding beside a head only one row.
+    pub fn bytes_per_token(&self) -> usize {
+        let mut counter = Counter::default();
+        self.visit(&mut counter);
+        match self.config.llama.tie_word_embeddings {
+            true => counter.0,
+            false => counter.0 - bytes(&self.embed_tokens.weight.val().slice(s![1.., ..])),
+        }
     }
 
     /// The identity of every parameter, as burn's optimizers know it, with its Hugging Face key.
@@ -51,6 +61,20 @@ pub(crate) fn gradients<B: AutodiffBackend, M: Module<B>>(
     };
     module.visit(&mut reader);
     reader.tensors
+}
+
+/// Counts the bytes of all parameters.
+#[derive(Default)]
+struct Counter(usize);
+
+impl<B: Backend> ModuleVisitor<B> for Counter {
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<B, D>>) {
+        self.0 += bytes(&param.val());
+    }
+}
+
+fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
+    tensor.shape().num_elements() * tensor.dtype().size()
 }
 
 fn to_file<B: Backend, const D: usize>(tensor: Tensor<B, D>, layout: FileLayout) -> TensorData {

@@ -80,7 +80,6 @@ fn mixers_match(name: &str) {
     let context = PassContext {
         attention: Some(AttentionContext::new(rotary)),
         reset: None,
-        kept: None,
         compute: None,
     };
     let mut x = model.embed_tokens.forward(golden.tokens("input_ids"));
@@ -92,7 +91,7 @@ fn mixers_match(name: &str) {
             assert_near(&key, output, golden.values(&key), LOGITS);
             compared += 1;
         }
-        x = block.forward(x, &context, None);
+        x = block.forward(x, &context);
     }
     assert_eq!(compared, 2);
 }

@@ -79,7 +79,7 @@ fn check(ssm: &SsmConfig) {
     };
 
     let x = tensor(&h).require_grad();
-    let y = mixer.forward(x.clone(), &PassContext::default(), None);
+    let y = mixer.forward(x.clone(), &PassContext::default());
     let expected = naive::mixer(&weights, llama, ssm, &rows).concat();
     assert_near("output", y.clone().inner(), &expected, 1e-5);
     let grads = (y * tensor(&readout)).sum().backward();

@@ -14,7 +14,7 @@ use super::report::SpeculationReport;
 use crate::cache::Cache;
 use crate::decode::Sampler;
 use crate::decode::batch::last_logits;
-use crate::decode::sampler::{read_ids, token_tensor};
+use crate::decode::sampler::{most_likely, read_ids, token_tensor};
 use crate::hybrid::HybridModel;
 
 /// What one row of a round adds.
@@ -143,8 +143,9 @@ fn distributions<'a>(
 
 /// Reads the drafts and the most likely tokens back together and judges each row.
 fn greedy<B: SsmBackend>(drafts: Drafts<B>, logits: Tensor<B, 3>) -> Vec<(Vec<u32>, Verdict)> {
-    let [_, positions, _] = logits.dims();
-    let best = logits.argmax(2).squeeze_dim(2);
+    let [batch, positions, vocab] = logits.dims();
+    let best = most_likely(logits.reshape([batch * positions, vocab]));
+    let best = best.reshape([batch, positions]);
     let ids = read_ids(Tensor::cat(vec![drafts.tokens, best], 1));
     let rows = ids.chunks_exact(2 * positions - 1).zip(drafts.counts);
     rows.map(|(ids, count)| {
