@@ -156,3 +156,33 @@ fn bench_times_every_kernel() {
         assert_eq!(row["both_ms"].is_null(), op == "decode_step", "{row}");
     }
 }
+
+#[test]
+fn bench_decode_times_each_mixer_at_each_ratio() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_distill"));
+    let output = command
+        .args(["bench", "decode", "--json", "--teacher", "builtin:tiny"])
+        .args(["--ratio", "1,0.5", "--prompt-tokens", "5", "--tokens", "4"])
+        .args(["--rounds", "1"])
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let rows = report["rows"].as_array().unwrap();
+    let models: Vec<_> = (rows.iter())
+        .map(|row| (row["mixer"].as_str(), row["attention_ratio"].as_f64()))
+        .collect();
+    let expected = [("-", 1.0), ("mamba1", 0.5), ("mamba2", 0.5)];
+    assert_eq!(
+        models,
+        expected.map(|(mixer, ratio)| (Some(mixer), Some(ratio)))
+    );
+    for row in rows {
+        let value = |column: &str| row[column].as_f64().unwrap();
+        assert!(value("queue_ms") > 0.0 && value("floor_ms") > 0.0, "{row}");
+        assert!(
+            (value("tokens_per_s") * value("token_ms") - 1e3).abs() < 20.0,
+            "{row}"
+        );
+    }
+}

@@ -20,8 +20,8 @@ pub use evaluation::{
     ZeroShotArgs,
 };
 pub use measure::{
-    BenchArgs, BenchCommand, DashboardArgs, DoctorArgs, EvalArgs, EvalCommand, KernelsArgs,
-    PerplexityArgs, PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
+    BenchArgs, BenchCommand, DashboardArgs, DecodeArgs, DoctorArgs, EvalArgs, EvalCommand,
+    KernelsArgs, PerplexityArgs, PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
 };
 pub use model::{ConvertArgs, ForwardArgs, GenerateArgs, InspectArgs};
 pub use run::{

@@ -1,5 +1,8 @@
 //! Tokens per second of prefill and of decoding at batch 1, and bytes of decode state.
-use kernels::SsmBackend;
+use std::time::Instant;
+
+use burn::tensor::{Int, Tensor};
+use kernels::{SsmBackend, argmax};
 use model::decode::Sampling;
 use model::{HybridModel, decode_state_bytes};
 use serde::{Deserialize, Serialize};
@@ -63,11 +66,7 @@ pub fn measure<B: SsmBackend>(
         });
     }
     let config = model.config();
-    // Any ids do: the work does not depend on them.
-    let vocab_size = config.llama.vocab_size;
-    let prompt: Vec<u32> = (0..prompt_tokens)
-        .map(|index| ((index * 7919 + 13) % vocab_size) as u32)
-        .collect();
+    let prompt = any_ids(prompt_tokens, config.llama.vocab_size);
     // The first token comes with the prefill.
     let sampling = Sampling::greedy(decode_tokens + 1);
     model.generate(&prompt, &sampling)?;
@@ -82,6 +81,40 @@ pub fn measure<B: SsmBackend>(
         decode_tokens_per_s: median(decode),
         state_bytes: decode_state_bytes(config, STATE_CONTEXT),
     })
+}
+
+/// Milliseconds in which the host queues the work of one greedy token at batch 1, the median of the rounds, waiting for nothing; the
+/// device may take longer. A backend without a queue computes meanwhile.
+///
+/// # Panics
+/// If the device fails.
+pub fn queue_ms<B: SsmBackend>(model: &HybridModel<B>, options: SpeedOptions) -> f64 {
+    let device = model.device();
+    let prompt = any_ids(options.prompt_tokens, model.config().llama.vocab_size);
+    let prompt: Vec<i32> = prompt.into_iter().map(|id| id as i32).collect();
+    let rounds = (0..options.rounds + 1).map(|_| {
+        let mut cache = model.new_cache(1, options.prompt_tokens + options.decode_tokens);
+        let tokens = Tensor::<B, 1, Int>::from_data(prompt.as_slice(), &device).unsqueeze();
+        model.hidden_cached(tokens.clone(), &mut cache);
+        let mut token = tokens.narrow(1, 0, 1);
+        B::sync(&device).expect("the device answers");
+        let started = Instant::now();
+        for _ in 0..options.decode_tokens {
+            let logits = model.forward_cached(token, &mut cache).squeeze_dim(1);
+            token = argmax(logits).expect("there is a vocabulary");
+        }
+        let queued = started.elapsed();
+        B::sync(&device).expect("the device answers");
+        queued.as_secs_f64() * 1e3 / options.decode_tokens as f64
+    });
+    // Kernels are compiled in the first round.
+    median(rounds.skip(1).collect())
+}
+
+/// Any ids do: the work does not depend on them.
+fn any_ids(count: usize, vocab_size: usize) -> Vec<u32> {
+    let id = |index| ((index * 7919 + 13) % vocab_size) as u32;
+    (0..count).map(id).collect()
 }
 
 fn per_second(tokens: usize, wall_ms: f64) -> f64 {

@@ -150,6 +150,8 @@ pub enum BenchCommand {
     Kernels(KernelsArgs),
     /// One training step of stage 1, by its parts, on random weights or a teacher's
     Step(StepArgs),
+    /// Plain decoding at batch 1 beside what reading the weights takes, on random weights or a teacher's
+    Decode(DecodeArgs),
     /// Speculative decoding beside plain decoding of the same model: speed, acceptance, parts of a round, and whether replies agree
     Speculative(SpeculativeArgs),
     /// The dashboard on a long log: frames at several sizes of terminal, and what a training step pays for being watched
@@ -229,6 +231,43 @@ pub struct StepArgs {
     /// What is computed in
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `bench decode`.
+#[derive(Debug, Args)]
+pub struct DecodeArgs {
+    /// Teacher that is converted: GGUF file, Hugging Face directory, checkpoint or `builtin:tiny` [default: random weights of the
+    /// shape of SmolLM2-135M]
+    #[arg(long, value_name = "PATH")]
+    pub teacher: Option<PathBuf>,
+    /// Mixers that replace attention, as a list
+    #[arg(
+        long,
+        value_name = "MIXER,...",
+        value_delimiter = ',',
+        default_value = "mamba1,mamba2"
+    )]
+    pub mixer: Vec<MixerArg>,
+    /// Shares of layers that keep attention, 0 to 1, as a list
+    #[arg(
+        long,
+        value_name = "RATIO,...",
+        value_delimiter = ',',
+        default_value = "1,0.5,0.25,0"
+    )]
+    pub ratio: Vec<f64>,
+    /// Tokens of the prompt
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
+    pub prompt_tokens: usize,
+    /// Tokens decoded after the first
+    #[arg(long, value_name = "N", default_value_t = 128, value_parser = positive)]
+    pub tokens: usize,
+    /// Times that each model decodes; the median counts
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
+    pub rounds: usize,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

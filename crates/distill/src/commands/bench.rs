@@ -1,5 +1,6 @@
 //! `bench`: how fast the operations run on this device, beside what another implementation reaches.
 mod dashboard;
+mod decode;
 pub(super) mod speculative;
 mod step;
 
@@ -29,6 +30,7 @@ pub fn run(args: BenchArgs, device: &Device) -> anyhow::Result<Outcome> {
         BenchCommand::Kernels(args) => run_kernels(&args, device),
         BenchCommand::Step(args) => step::run(&args, device),
         BenchCommand::Dashboard(args) => dashboard::run(&args),
+        BenchCommand::Decode(args) => decode::run(&args, device),
         BenchCommand::Speculative(args) => speculative::run(&args, device),
     }
 }
@@ -39,9 +41,7 @@ fn run_kernels(args: &KernelsArgs, device: &Device) -> anyhow::Result<Outcome> {
         true => DType::BF16,
         false => DType::F32,
     };
-    // Beyond the caches of a GPU; on a CPU below the size that is mapped afresh for each tensor.
-    let elements = if is_gpu { 1 << 28 } else { 1 << 22 };
-    let copy = speed::copy_gigabytes_per_s::<InnerBackend>(elements);
+    let copy = copy_gigabytes_per_s();
     let mut table = Table::new()
         .text_column("op", "op")
         .text_column("case", "case")
@@ -94,6 +94,13 @@ fn run_kernels(args: &KernelsArgs, device: &Device) -> anyhow::Result<Outcome> {
     }
     write!(out, "\n{}", table.to_text())?;
     Ok(Outcome::Done)
+}
+
+/// Bandwidth of a copy on this device.
+fn copy_gigabytes_per_s() -> f64 {
+    // Beyond the caches of a GPU; on a CPU below the size that is mapped afresh for each tensor.
+    let elements = if backend::IS_HOST { 1 << 22 } else { 1 << 28 };
+    speed::copy_gigabytes_per_s::<InnerBackend>(elements)
 }
 
 /// The sizes of the peer's figures, and of the other operations of such a model.

@@ -123,7 +123,7 @@ fn medians<const N: usize>(mut run: impl FnMut() -> [f64; N]) -> [f64; N] {
 }
 
 /// The shape of SmolLM2-135M.
-fn smollm2_135m() -> LlamaConfig {
+pub(super) fn smollm2_135m() -> LlamaConfig {
     LlamaConfig {
         d_model: 576,
         n_layers: 30,
