@@ -163,20 +163,25 @@ fn bench_decode_times_each_mixer_at_each_ratio() {
     let output = command
         .args(["bench", "decode", "--json", "--teacher", "builtin:tiny"])
         .args(["--ratio", "1,0.5", "--prompt-tokens", "5", "--tokens", "4"])
-        .args(["--rounds", "1"])
+        .args(["--precision", "f32,bf16", "--rounds", "1"])
         .output()
         .unwrap();
     assert!(output.status.success());
     let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let rows = report["rows"].as_array().unwrap();
-    let models: Vec<_> = (rows.iter())
-        .map(|row| (row["mixer"].as_str(), row["attention_ratio"].as_f64()))
-        .collect();
+    let model = |row: &serde_json::Value| {
+        let mixer = row["mixer"].as_str().map(str::to_owned);
+        (mixer, row["attention_ratio"].as_f64())
+    };
     let expected = [("-", 1.0), ("mamba1", 0.5), ("mamba2", 0.5)];
-    assert_eq!(
-        models,
-        expected.map(|(mixer, ratio)| (Some(mixer), Some(ratio)))
-    );
+    assert_eq!(rows.len(), 2 * expected.len());
+    for (pair, (mixer, ratio)) in rows.chunks_exact(2).zip(expected) {
+        let expected = (Some(mixer.to_owned()), Some(ratio));
+        let found = [model(&pair[0]), model(&pair[1])];
+        assert_eq!(found, [expected.clone(), expected]);
+        let floor = |row: &serde_json::Value| row["floor_ms"].as_f64().unwrap();
+        assert!(floor(&pair[1]) < 0.7 * floor(&pair[0]), "{pair:?}");
+    }
     for row in rows {
         let value = |column: &str| row[column].as_f64().unwrap();
         assert!(value("queue_ms") > 0.0 && value("floor_ms") > 0.0, "{row}");

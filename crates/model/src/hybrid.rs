@@ -200,7 +200,7 @@ impl<B: SsmBackend> HybridModel<B> {
     ///
     /// With [`block_output`](Self::block_output) this compares the blocks of two models one by one, on equal inputs.
     pub fn block_inputs(&self, tokens: Tensor<B, 2, Int>) -> Vec<Tensor<B, 3>> {
-        let mut inputs = vec![self.embed_tokens.forward(tokens.clone())];
+        let mut inputs = vec![self.embed(tokens.clone())];
         let context = self.context(tokens.dims(), None, &tokens.device());
         self.run(tokens, &context, |x| inputs.push(x.clone()));
         inputs.pop();
@@ -273,12 +273,17 @@ impl<B: SsmBackend> HybridModel<B> {
             }),
             kept: (open && self.config.ssm.is_some()).then(|| cache.kept(&device)),
         };
-        let mut x = self.embed_tokens.forward(tokens);
+        let mut x = self.embed(tokens);
         for (block, layer_cache) in self.layers.iter().zip(&mut cache.layers) {
             x = block.continued(x, &context, layer_cache);
         }
         cache.advance(seq, open);
         normalise(&self.norm, x, None)
+    }
+
+    /// Where the residual stream starts: in f32, whatever the embedding is held in.
+    fn embed(&self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 3> {
+        self.embed_tokens.forward(tokens).cast(FloatDType::F32)
     }
 
     fn run(
@@ -287,7 +292,7 @@ impl<B: SsmBackend> HybridModel<B> {
         context: &PassContext<B>,
         mut after_block: impl FnMut(&Tensor<B, 3>),
     ) -> Tensor<B, 3> {
-        let mut x = self.embed_tokens.forward(tokens);
+        let mut x = self.embed(tokens);
         for block in &self.layers {
             x = block.forward(x, context);
             after_block(&x);

@@ -76,7 +76,7 @@ pub enum TemplateArg {
 pub enum PrecisionArg {
     /// 32 bits
     F32,
-    /// bfloat16 over weights in f32
+    /// bfloat16
     Bf16,
 }
 

@@ -259,6 +259,14 @@ pub struct DecodeArgs {
         default_value = "1,0.5,0.25,0"
     )]
     pub ratio: Vec<f64>,
+    /// What projections, embedding and head are held in, as a list
+    #[arg(
+        long,
+        value_name = "TYPE,...",
+        value_delimiter = ',',
+        default_value = "f32"
+    )]
+    pub precision: Vec<PrecisionArg>,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = positive)]
     pub prompt_tokens: usize,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::number::{positive, probability, temperature};
-use super::{DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg};
+use super::{DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg};
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
@@ -73,6 +73,9 @@ pub struct GenerateArgs {
     /// Sample among the most likely tokens with this total probability
     #[arg(long, value_name = "P", value_parser = probability)]
     pub top_p: Option<f32>,
+    /// What projections, embedding and head are held in; bf16 is faster where memory is what a token waits for
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
     /// Seed of the sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,

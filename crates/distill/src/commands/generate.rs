@@ -12,6 +12,7 @@ use crate::builtin::{load_path, required_tokenizer};
 use crate::cli::GenerateArgs;
 use crate::commands::{Outcome, drafter};
 use crate::error::DistillError;
+use crate::recipe::Precision;
 
 /// Streams the reply to stdout, ended by a line feed; speed goes to stderr when that is a terminal.
 ///
@@ -28,7 +29,10 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
             text
         }
     };
-    let loaded = load_path::<InnerBackend>(&args.model, device)?;
+    let mut loaded = load_path::<InnerBackend>(&args.model, device)?;
+    if let Some(dtype) = Precision::from(args.precision).compute() {
+        loaded.model = loaded.model.with_projections_in(dtype);
+    }
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
     let ids = if args.raw {

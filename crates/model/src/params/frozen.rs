@@ -1,4 +1,4 @@
-//! Frozen projections in the type that the model computes in, for as long as they are frozen.
+//! Projections in another type than the model was loaded in: frozen ones in that which it computes in, or all for decoding.
 
 use std::collections::HashMap;
 
@@ -23,6 +23,18 @@ impl<B: SsmBackend> HybridModel<B> {
         self.map(&mut Caster {
             path: Path::default(),
             dtype,
+            is_cast: is_frozen_projection,
+        })
+    }
+
+    /// The same model with its projections, embedding and head held in `dtype`: in bf16 a decoded token has half as much to read.
+    ///
+    /// Norms, convolutions, step sizes and decays keep their type, and everything is computed in f32 from the rounded weights.
+    pub fn with_projections_in(self, dtype: FloatDType) -> Self {
+        self.map(&mut Caster {
+            path: Path::default(),
+            dtype,
+            is_cast: is_matrix,
         })
     }
 
@@ -36,13 +48,21 @@ impl<B: SsmBackend> HybridModel<B> {
 }
 
 /// Whether the parameter is the weight of a projection that casts it to the type of its input.
-fn is_projection(key: &str) -> bool {
+fn is_frozen_projection(key: &str) -> bool {
     key.contains(".self_attn.") || key.contains(".mlp.")
+}
+
+/// Whether the parameter is a matrix that tokens are multiplied by, but for the small one of step sizes.
+fn is_matrix(key: &str) -> bool {
+    let is_projection = key.contains("_proj") && !key.contains(".dt_proj.");
+    is_projection || key.contains("embed_tokens") || key.contains("lm_head")
 }
 
 struct Caster {
     path: Path,
     dtype: FloatDType,
+    /// Whether to cast the parameter of a key, if it does not train
+    is_cast: fn(&str) -> bool,
 }
 
 impl<B: Backend> ModuleMapper<B> for Caster {
@@ -56,7 +76,7 @@ impl<B: Backend> ModuleMapper<B> for Caster {
 
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<B, D>>) -> Param<Tensor<B, D>> {
         let weight = param.val();
-        if weight.is_require_grad() || !is_projection(&self.path.key()) {
+        if weight.is_require_grad() || !(self.is_cast)(&self.path.key()) {
             return param;
         }
         let cast = weight.cast(self.dtype).detach().set_require_grad(false);

@@ -3,7 +3,7 @@
 use burn::module::{AutodiffModule, Module, ModuleMapper, Param};
 use burn::tensor::{DType, FloatDType, Int, Tensor, TensorData, backend::Backend};
 
-use super::fixtures::{Train, root_mean_square, some_tokens};
+use super::fixtures::{Inner, Train, root_mean_square, some_tokens};
 use super::laws::models;
 use crate::documents::Documents;
 use crate::hybrid::HybridModel;
@@ -108,5 +108,32 @@ fn casting_frozen_projections_once_changes_no_bit_and_is_undone() {
             names(&model),
             "{name}"
         );
+    }
+}
+
+#[test]
+fn projections_held_in_bf16_are_the_rounded_weights() {
+    for (name, model) in models() {
+        let short = model.clone().with_projections_in(FloatDType::BF16);
+        let rounded = short.clone().with_projections_in(FloatDType::F32);
+        assert!(
+            short.bytes_per_token() < rounded.bytes_per_token(),
+            "{name}"
+        );
+        let tokens = some_tokens(2, 9, 97);
+        let run = |model: &HybridModel<Inner>| {
+            let mut cache = model.new_cache(2, 9);
+            let parts = [(0, 6), (6, 1), (7, 1), (8, 1)];
+            let logits = parts.map(|(start, length)| {
+                let part = tokens.clone().narrow(1, start, length);
+                model.forward_cached(part, &mut cache)
+            });
+            let logits = Tensor::cat(logits.into(), 1);
+            assert_eq!(logits.dtype(), DType::F32, "{name}");
+            logits.into_data().iter::<f64>().collect::<Vec<_>>()
+        };
+        let found = run(&short);
+        assert_eq!(found, run(&rounded), "{name}");
+        assert!(relative_error(&found, &run(&model)) > 1e-4, "{name}");
     }
 }

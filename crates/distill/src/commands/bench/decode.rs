@@ -12,6 +12,7 @@ use crate::backend::{self, Device, InnerBackend};
 use crate::builtin::load_path;
 use crate::cli::{DecodeArgs, MixerArg};
 use crate::commands::Outcome;
+use crate::recipe::Precision;
 
 /// Prints a table of speeds on stdout.
 ///
@@ -31,6 +32,7 @@ pub(super) fn run(args: &DecodeArgs, device: &Device) -> anyhow::Result<Outcome>
     let mut table = Table::new()
         .text_column("mixer", "mixer")
         .number_column("attention_ratio", "attention")
+        .text_column("precision", "precision")
         .number_column("tokens_per_s", "tokens/s")
         .number_column("token_ms", "token ms")
         .number_column("queue_ms", "queue ms")
@@ -46,19 +48,26 @@ pub(super) fn run(args: &DecodeArgs, device: &Device) -> anyhow::Result<Outcome>
                 (format!("{mixer:?}").to_lowercase(), model)
             }
         };
-        let found = speed::measure(&model, options)?;
-        let queue_ms = speed::queue_ms(&model, options);
-        let token_ms = 1e3 / found.decode_tokens_per_s;
-        let floor_ms = model.bytes_per_token() as f64 / copy / 1e6;
-        table.push([
-            Cell::text(name),
-            Cell::percent(ratio),
-            Cell::number(found.decode_tokens_per_s, 1),
-            Cell::number(token_ms, 3),
-            Cell::number(queue_ms, 3),
-            Cell::number(floor_ms, 3),
-            Cell::number(token_ms / floor_ms, 1),
-        ]);
+        for precision in args.precision.iter().map(|&arg| Precision::from(arg)) {
+            let model = match precision.compute() {
+                Some(dtype) => model.clone().with_projections_in(dtype),
+                None => model.clone(),
+            };
+            let found = speed::measure(&model, options)?;
+            let queue_ms = speed::queue_ms(&model, options);
+            let token_ms = 1e3 / found.decode_tokens_per_s;
+            let floor_ms = model.bytes_per_token() as f64 / copy / 1e6;
+            table.push([
+                Cell::text(name.as_str()),
+                Cell::percent(ratio),
+                Cell::text(precision.name()),
+                Cell::number(found.decode_tokens_per_s, 1),
+                Cell::number(token_ms, 3),
+                Cell::number(queue_ms, 3),
+                Cell::number(floor_ms, 3),
+                Cell::number(token_ms / floor_ms, 1),
+            ]);
+        }
     }
     let mut out = io::stdout().lock();
     if args.json {
