@@ -2,6 +2,8 @@
 
 mod hf;
 
+pub(crate) use hf::{Fields, object};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::ModelError;

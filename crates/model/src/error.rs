@@ -2,6 +2,11 @@
 
 use std::path::PathBuf;
 
+/// Writes the tensors of the files after the first argument to the first, unshared and without running what they contain.
+const PICKLE_TO_SAFETENSORS: &str = "import sys,torch;from safetensors.torch import save_file;t={};\
+[t.update(torch.load(f,map_location='cpu',weights_only=True)) for f in sys.argv[2:]];\
+save_file({k:v.clone().contiguous() for k,v in t.items()},sys.argv[1],{'format':'pt'})";
+
 /// An error of the `model` crate: the thing, what was found, what was expected, the cure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,6 +123,20 @@ pub enum ModelError {
         problem: String,
         /// What to do about it
         cure: &'static str,
+    },
+    /// Weights in PyTorch's own format, which is a program as much as data.
+    #[error(
+        "`{}` is pickled, and reading such files can run what they contain: convert it where you trust it, with \
+         `python3 -c \"{PICKLE_TO_SAFETENSORS}\" '{}' '{}'`",
+        path.display(), target.display(), sources.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join("' '")
+    )]
+    Pickled {
+        /// The file
+        path: PathBuf,
+        /// Safetensors file that the command writes
+        target: PathBuf,
+        /// Files that the command reads
+        sources: Vec<PathBuf>,
     },
     /// A tensor has a shape that the configuration does not allow.
     #[error(

@@ -135,7 +135,11 @@ impl From<LlamaConfig> for Value {
     }
 }
 
-fn object<'a>(value: &'a Value, origin: &str) -> Result<&'a Map<String, Value>, ModelError> {
+/// `value` as a JSON object; `origin` is named in the error.
+pub(crate) fn object<'a>(
+    value: &'a Value,
+    origin: &str,
+) -> Result<&'a Map<String, Value>, ModelError> {
     let is = || ModelError::config(origin, "the whole file", "no JSON object", "a JSON object");
     value.as_object().ok_or_else(is)
 }

@@ -6,7 +6,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::config::{HybridConfig, LlamaConfig, MixerKind, SsmConfig};
+use super::published;
+use crate::config::{Fields, HybridConfig, LlamaConfig, MixerKind, SsmConfig, object};
 use crate::error::ModelError;
 
 /// Our own object inside `mamba_config.json`; upstream code ignores it.
@@ -48,31 +49,19 @@ pub(super) fn hybrid_config(
     json: &Value,
     origin: &str,
 ) -> Result<(HybridConfig, Option<CheckpointMeta>), ModelError> {
-    let attn_layers = json
-        .get("attn_layers")
-        .and_then(Value::as_array)
-        .and_then(|layers| {
-            let layers = layers.iter().map(|layer| Some(layer.as_u64()? as usize));
-            layers.collect::<Option<Vec<usize>>>()
-        })
-        .ok_or_else(|| {
-            ModelError::config(
-                origin,
-                "attn_layers",
-                "missing or no list",
-                "the kept layer indices",
-            )
-        })?;
-    let (ssm, meta) = match json.get(OWN_KEY) {
+    let map = object(json, origin)?;
+    let fields = Fields { map, origin };
+    let attn_layers = attn_layers(&fields)?;
+    let (ssm, meta) = match fields.get(OWN_KEY) {
         Some(own) => {
             let own: Own = serde_json::from_value(own.clone()).map_err(|source| {
-                ModelError::config(origin, OWN_KEY, source, "what this program writes there")
+                fields.invalid(OWN_KEY, source, "what this program writes there")
             })?;
             (own.ssm, Some(own.meta))
         }
-        None => (published(&llama, json), None),
+        None => (published::mixer(&llama, &fields)?, None),
     };
-    check_widths(&llama, json, origin)?;
+    published::check_widths(&llama, &fields)?;
     let config = HybridConfig {
         llama,
         attn_layers,
@@ -82,40 +71,17 @@ pub(super) fn hybrid_config(
     Ok((config, meta))
 }
 
-/// The mixer that a published `ssm_cfg` means: Mamba2 has `ngroups`.
-fn published(llama: &LlamaConfig, json: &Value) -> SsmConfig {
-    let ssm_cfg = json.get("ssm_cfg");
-    let has = |field: &str| ssm_cfg.is_some_and(|cfg| cfg.get(field).is_some());
-    let kind = if has("ngroups") {
-        MixerKind::Mamba2
-    } else {
-        MixerKind::Mamba1
-    };
-    let mut ssm = SsmConfig::published(kind, llama);
-    if let Some(d_state) = ssm_cfg.and_then(|cfg| cfg.get("d_state")?.as_u64()) {
-        ssm.d_state = d_state as usize;
-    }
-    ssm
-}
-
-/// Compares the sizes that both configuration files give.
-fn check_widths(llama: &LlamaConfig, json: &Value, origin: &str) -> Result<(), ModelError> {
-    for (field, expected) in [
-        ("d_model", llama.d_model),
-        ("d_inner", llama.d_inner()),
-        ("d_xb", llama.d_xb()),
-        ("intermediate_size", llama.intermediate_size),
-        ("n_layer", llama.n_layers),
-    ] {
-        let found = json.get(field).filter(|value| !value.is_null());
-        if let Some(found) = found
-            && found.as_u64() != Some(expected as u64)
-        {
-            let expected = format!("{expected}, as `config.json` says");
-            return Err(ModelError::config(origin, field, found, expected));
-        }
-    }
-    Ok(())
+fn attn_layers(fields: &Fields<'_>) -> Result<Vec<usize>, ModelError> {
+    const FIELD: &str = "attn_layers";
+    const EXPECTED: &str = "the list of layers that keep attention";
+    let value = fields
+        .get(FIELD)
+        .ok_or_else(|| fields.invalid(FIELD, "absent", EXPECTED))?;
+    let list = value.as_array().and_then(|layers| {
+        let layers = layers.iter().map(|layer| Some(layer.as_u64()? as usize));
+        layers.collect::<Option<Vec<usize>>>()
+    });
+    list.ok_or_else(|| fields.invalid(FIELD, value, EXPECTED))
 }
 
 /// Writes what [`hybrid_config`] reads.

@@ -2,6 +2,8 @@
 
 mod checkpoint;
 pub mod gguf;
+mod pickled;
+mod published;
 mod save;
 mod shards;
 
@@ -87,6 +89,7 @@ pub fn load<B: SsmBackend>(
             cure: "give the folder that holds them beside `config.json`",
         });
     }
+    pickled::refuse_file(path)?;
     let file = gguf::GgufFile::open(path)?;
     Ok(LoadedModel {
         model: gguf::load_llama(&file, device)?,

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::pickled;
 use crate::error::ModelError;
 
 pub(super) const MODEL_SAFETENSORS: &str = "model.safetensors";
@@ -23,16 +24,7 @@ pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {
     if index.exists() {
         return shard_files(folder, &index);
     }
-    if folder.join("pytorch_model.bin").exists()
-        || folder.join("pytorch_model.bin.index.json").exists()
-    {
-        return Err(ModelError::Malformed {
-            path: folder.into(),
-            field: "weights".into(),
-            problem: "are pickled (`pytorch_model.bin`), which can run code when read".into(),
-            cure: "convert them to safetensors where you trust them: `save_pretrained(..., safe_serialization=True)`",
-        });
-    }
+    pickled::refuse_folder(folder)?;
     Err(ModelError::Malformed {
         path: folder.into(),
         field: "weights".into(),
