@@ -40,12 +40,16 @@ impl<'a> Fields<'a> {
     fn find(self, path: &str) -> Option<&'a Value> {
         let mut value = self.0;
         for key in path.split('.') {
-            value = value.get(key).filter(|value| !value.is_null())?;
+            let place = match value {
+                Value::Array(list) => list.get(key.parse::<usize>().ok()?),
+                other => other.get(key),
+            };
+            value = place.filter(|value| !value.is_null())?;
         }
         Some(value)
     }
 
-    /// The field at `path`, keys with dots between them.
+    /// The field at `path`, keys or places in lists with dots between them.
     pub(crate) fn value(self, path: &str, expected: &str) -> Result<&'a Value, FieldProblem> {
         let missing = || FieldProblem::new(path, "missing", expected);
         self.find(path).ok_or_else(missing)
@@ -113,6 +117,24 @@ impl<'a> Fields<'a> {
             Some(other) => other.to_string(),
             None => String::new(),
         }
+    }
+
+    /// A name at `path`: a text with something in it, or a whole number as text.
+    pub(crate) fn name(self, path: &str) -> Result<String, FieldProblem> {
+        let expected = "a text or a whole number";
+        let value = self.value(path, expected)?;
+        match value {
+            Value::String(name) if !name.trim().is_empty() => Ok(name.clone()),
+            Value::Number(number) if !number.is_f64() => Ok(number.to_string()),
+            other => Err(FieldProblem::new(path, shown(other), expected)),
+        }
+    }
+
+    /// A number.
+    pub(crate) fn number(self, path: &str) -> Result<f64, FieldProblem> {
+        let value = self.value(path, "a number")?;
+        let wrong = || FieldProblem::new(path, shown(value), "a number");
+        value.as_f64().ok_or_else(wrong)
     }
 
     /// A whole number from 0 on, also written as `2.0`.

@@ -6,6 +6,7 @@
 //! - [`exact_match`]: how many of these a model answers to the letter
 //! - [`loglikelihood`]: how likely a continuation is, and [`zero_shot`]: the benchmarks made of it
 //! - [`generative`]: benchmarks that a model answers in its own words
+//! - [`judge`]: benchmarks of chat whose replies another model judges
 //! - [`statistics`]: means with their errors, paired differences
 //! - [`speed`]: tokens per second of prefill and decoding, bytes of decode state
 //! - [`throughput`]: the same by batch and context
@@ -21,6 +22,7 @@ pub mod exact_match;
 pub mod fidelity;
 mod fields;
 pub mod generative;
+pub mod judge;
 pub mod loglikelihood;
 pub mod needle;
 pub mod perplexity;
