@@ -2,6 +2,7 @@
 mod ablate;
 mod arms;
 mod bad_input;
+mod chat;
 mod cli;
 mod dashboard;
 mod doctor;

@@ -1,4 +1,5 @@
 //! Command line: clap types only, a file a group of verbs.
+mod chat;
 mod choice;
 mod data;
 mod docs;
@@ -11,6 +12,7 @@ mod run;
 
 use clap::{Parser, Subcommand};
 
+pub use chat::{AnsweringArgs, ChatArgs, ChatBenchmarkArg, JudgeArgs};
 pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
 pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};

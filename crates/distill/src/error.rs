@@ -246,6 +246,54 @@ pub enum DistillError {
         /// The bar.
         bar: f64,
     },
+    /// A file of answers that leaves a question open.
+    #[error(
+        "`{}` answers {found} of {expected} turns of question `{question}`, expected all of them",
+        path.display()
+    )]
+    NoAnswer {
+        /// The file.
+        path: PathBuf,
+        /// The question.
+        question: String,
+        /// Turns that are answered.
+        found: usize,
+        /// Turns of the question.
+        expected: usize,
+    },
+    /// Answers that are to be compared with nothing.
+    #[error(
+        "`eval chat alpaca-eval` has no baseline: no row has an `output`, expected `--baseline FILE`"
+    )]
+    NoBaseline,
+    /// A judge that could not be reached, refused or said nothing that a completion is.
+    #[error("judge `{url}`, try {tries}: {problem}")]
+    Judge {
+        /// Where it was asked.
+        url: String,
+        /// What happened last.
+        problem: String,
+        /// Tries of the request.
+        tries: u32,
+    },
+    /// An endpoint without the name of a model.
+    #[error("`--judge {url}` is an endpoint, expected `--judge-model NAME` with it")]
+    NoJudgeModel {
+        /// Address of the endpoint.
+        url: String,
+    },
+    /// A variable of the environment that is to hold a key, and does not.
+    #[error("environment variable `{variable}` is not set, expected the key of the judge in it")]
+    NoKey {
+        /// Name of the variable.
+        variable: String,
+    },
+    /// A key that would be readable on its way.
+    #[error("the key of `{url}` would cross a network unencrypted, expected `https://`")]
+    KeyInTheClear {
+        /// Address of the endpoint.
+        url: String,
+    },
     /// A table of benchmarks without a run that was scored.
     #[error(
         "`reproduce {table}` needs scores to show, expected `--evaluated RUN` after `distill eval all RUN`"
@@ -295,6 +343,10 @@ impl DistillError {
             | Self::NoVerifier { .. }
             | Self::NoExamples { .. }
             | Self::NotEvaluated { .. }
+            | Self::NoBaseline
+            | Self::NoJudgeModel { .. }
+            | Self::NoKey { .. }
+            | Self::KeyInTheClear { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
         }
@@ -321,6 +373,13 @@ impl DistillError {
             ),
             Self::OtherTokenizer { .. } => {
                 Some("take a drafter made from the same teacher, or `ngram` or `self`".into())
+            }
+            Self::Judge { .. } => Some(
+                "see that it runs, or raise `--judge-timeout` and `--judge-retries`; the same command goes on with what is left"
+                    .into(),
+            ),
+            Self::NoKey { .. } => {
+                Some("export it, or leave `--judge-key-env` away where no key is needed".into())
             }
             Self::NoChatTemplate { .. } => Some("continue the text itself with `--raw`".into()),
             Self::PlanDiffers { .. } => Some(

@@ -5,8 +5,8 @@ use clap::{Args, Subcommand};
 
 use super::number::{pairs, positive, temperature, window};
 use super::{
-    DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs, FidelityArgs,
-    MixerArg, NeedleArgs, PrecisionArg, ZeroShotArgs,
+    ChatArgs, DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs,
+    FidelityArgs, MixerArg, NeedleArgs, PrecisionArg, ZeroShotArgs,
 };
 
 /// Arguments of `eval`.
@@ -30,6 +30,8 @@ pub enum EvalCommand {
     ZeroShot(ZeroShotArgs),
     /// Benchmarks that a model answers in its own words, from local files
     Generate(EvalGenerateArgs),
+    /// MT-Bench and AlpacaEval: answers of a model, judged by another behind an endpoint or by a local one
+    Chat(ChatArgs),
     /// A sentence in a long text and a question about it, over lengths and depths
     Needle(NeedleArgs),
     /// Perplexity of the end of longer and longer windows, within and beyond the context of training

@@ -1,5 +1,6 @@
 //! `eval`: measures of one model, or of a run.
 mod all;
+mod chat;
 mod extrapolation;
 mod fidelity;
 mod generate;
@@ -39,6 +40,7 @@ pub fn run(args: EvalArgs, device: &Device) -> anyhow::Result<Outcome> {
         EvalCommand::Speed(args) => throughput::run(&args, device),
         EvalCommand::ZeroShot(args) => zero_shot::run(&args, device),
         EvalCommand::Generate(args) => generate::run(&args, device),
+        EvalCommand::Chat(args) => chat::run(&args, device),
         EvalCommand::Extrapolation(args) => extrapolation::run(&args, device),
         EvalCommand::Needle(args) => needle::run(&args, device),
         EvalCommand::Fidelity(args) => fidelity::run(&args, device),

@@ -15,7 +15,7 @@ pub mod preference;
 pub mod prepared;
 pub mod prompts;
 mod pseudo_labels;
-mod records;
+pub(crate) mod records;
 pub(crate) mod repeats;
 mod split;
 pub mod task_files;

@@ -2,6 +2,7 @@
 //!
 //! What a small teacher cannot do ranks no student, so the comparison rests on how near a student is to its teacher: on
 //! held-out replies, on text that the student writes itself, and on what it finds how far back. Benchmarks stand beside it.
+pub mod chat;
 mod kept;
 mod measures;
 mod report;
