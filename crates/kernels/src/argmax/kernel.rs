@@ -2,17 +2,17 @@
 
 use cubecl::prelude::*;
 
-/// `vectors` are in a row; its first vector is a stride after that of the row before.
+/// `vectors` are in a row.
 #[cube(launch_unchecked)]
 pub(super) fn argmax_rows<F: Float, I: Int, N: Size>(
-    logits: &Tensor<Vector<F, N>>,
-    ids: &mut Tensor<I>,
+    logits: &Array<Vector<F, N>>,
+    ids: &mut Array<I>,
     vectors: usize,
     #[comptime] units: usize,
     #[define(F, I)] _dtypes: [StorageType; 2],
 ) {
     let unit = UNIT_POS as usize;
-    let row = CUBE_POS_X as usize * logits.stride(0) / N::value();
+    let row = CUBE_POS_X as usize * vectors;
     // A unit without a value repeats that of another.
     let start = clamp_max(unit, vectors - 1);
     let mut largest = f32::cast_from(logits[row + start][0]);

@@ -1,7 +1,7 @@
 //! Launch of the CubeCL kernel.
 
 use super::kernel::argmax_rows;
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{array, empty, operand, vector_size};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -28,8 +28,8 @@ pub(crate) fn forward<R: CubeRuntime>(logits: CubeTensor<R>, ids: DType) -> Cube
             CubeCount::Static(rows as u32, 1, 1),
             CubeDim::new_1d(units as u32),
             wide,
-            logits.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            array(logits),
+            array(out.clone()),
             vocab / wide,
             units,
             [dtype.into(), ids.into()],

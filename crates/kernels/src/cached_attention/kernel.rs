@@ -66,12 +66,12 @@ struct Place {
 /// its token.
 #[cube(launch_unchecked)]
 pub(super) fn cached_attention_kernel<F: Float, C: Float, N: Size>(
-    qkv: &Tensor<Vector<F, N>>,
-    angles: &Tensor<f32>,
-    lens: &Tensor<f32>,
-    keys: &mut Tensor<Vector<C, N>>,
-    values: &mut Tensor<Vector<C, N>>,
-    out: &mut Tensor<Vector<F, N>>,
+    qkv: &Array<Vector<F, N>>,
+    angles: &Array<f32>,
+    lens: &Array<f32>,
+    keys: &mut Array<Vector<C, N>>,
+    values: &mut Array<Vector<C, N>>,
+    out: &mut Array<Vector<F, N>>,
     past: usize,
     room: usize,
     scale: f32,
@@ -255,8 +255,8 @@ fn largest_of_group(scores: &SharedMemory<f32>, group: usize, #[comptime] layout
 /// The `at`-th vector of a head that starts at `from`, turned by the angles from `angle` on.
 #[cube]
 fn turn<F: Float, N: Size>(
-    qkv: &Tensor<Vector<F, N>>,
-    angles: &Tensor<f32>,
+    qkv: &Array<Vector<F, N>>,
+    angles: &Array<f32>,
     from: usize,
     angle: usize,
     at: usize,

@@ -2,7 +2,7 @@
 
 use super::kernel::{Layout, cached_attention_kernel};
 use super::{CachedAttentionOperands, CachedAttentionProblem, reference};
-use crate::cube::tensor::{empty, operand};
+use crate::cube::tensor::{array, empty, operand};
 use crate::fused_linear::FEW_ROWS;
 use burn::tensor::DType;
 use burn_cubecl::{
@@ -49,12 +49,12 @@ where
             CubeCount::Static(cubes[0], cubes[1], cubes[2]),
             CubeDim::new_1d(UNITS as u32),
             layout.wide,
-            qkv.into_tensor_arg(),
-            angles.into_tensor_arg(),
-            lens.into_tensor_arg(),
-            keys.clone().into_tensor_arg(),
-            values.clone().into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            array(qkv),
+            array(angles),
+            array(lens),
+            array(keys.clone()),
+            array(values.clone()),
+            array(out.clone()),
             p.longest(),
             p.room,
             (p.head_dim as f32).powf(-0.5),

@@ -2,8 +2,8 @@
 
 use super::kernel::{Layout, decode_step_forward};
 use super::{DecodeStepOperands, DecodeStepProblem, reference};
-use crate::cube::tensor::{empty, operand, vector_size};
-use burn::tensor::{DType, TensorMetadata};
+use crate::cube::tensor::{array, empties, operand, vector_size};
+use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
 };
@@ -43,26 +43,32 @@ where
     let [rows, window, state, packed] = operands;
     let (rows, window) = (operand(rows, dtypes[0]), operand(window, dtypes[1]));
     let (state, packed) = (operand(state, dtypes[2]), operand(packed, DType::F32));
-    let y = empty(&rows, [p.batch, p.d_inner()], dtypes[0]);
-    let next_window = empty(&rows, window.shape(), dtypes[1]);
-    let next_state = empty(&rows, state.shape(), dtypes[2]);
+    let outputs = [
+        (Shape::new([p.batch, p.d_inner()]), dtypes[0]),
+        (window.shape(), dtypes[1]),
+        (state.shape(), dtypes[2]),
+    ];
+    let [y, next_window, next_state] = empties(&rows, outputs);
     let cubes = p.nheads.div_ceil(layout.heads) as u32;
-    decode_step_forward::launch::<R>(
-        &client,
-        CubeCount::Static(cubes, p.batch as u32, 1),
-        CubeDim::new_1d(layout.units as u32),
-        wide,
-        rows.into_tensor_arg(),
-        window.into_tensor_arg(),
-        state.into_tensor_arg(),
-        packed.into_tensor_arg(),
-        y.clone().into_tensor_arg(),
-        next_window.clone().into_tensor_arg(),
-        next_state.clone().into_tensor_arg(),
-        p.shape.eps as f32,
-        layout,
-        dtypes.map(Into::into),
-    );
+    // SAFETY: the problem's shapes, which were checked, say how far the kernel reads and writes, and its loops end.
+    unsafe {
+        decode_step_forward::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static(cubes, p.batch as u32, 1),
+            CubeDim::new_1d(layout.units as u32),
+            wide,
+            array(rows),
+            array(window),
+            array(state),
+            array(packed),
+            array(y.clone()),
+            array(next_window.clone()),
+            array(next_state.clone()),
+            p.shape.eps as f32,
+            layout,
+            dtypes.map(Into::into),
+        );
+    }
     [y, next_window, next_state]
 }
 

@@ -1,8 +1,10 @@
 //! Launches of the CubeCL kernels.
 
-use super::kernel::{ColumnLayout, RowLayout, product_by_columns, product_by_rows};
+use super::kernel::{
+    ColumnLayout, LineStridesLaunch, RowLayout, product_by_columns, product_by_rows,
+};
 use super::{FEW_ROWS, FusedLinearOperands, FusedLinearProblem, FusedOutputKind, reference};
-use crate::cube::tensor::{empty, operand, rows_operand};
+use crate::cube::tensor::{array, empty, operand, row_strides, rows_operand};
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
 };
@@ -124,6 +126,9 @@ fn by_columns<R: CubeRuntime>(
     let cubes = [vectors.div_ceil(columns), p.rows().div_ceil(tile)];
     let other = |weight: Option<CubeTensor<R>>| weight.unwrap_or_else(|| first.clone());
     let (second, third) = (other(second), other(third));
+    let [first_line, second_line, third_line] =
+        [&first, &second, &third].map(|weight| weight.meta.strides()[0]);
+    let strides = row_strides(&x);
     // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
     unsafe {
         product_by_columns::launch_unchecked::<R>(
@@ -131,13 +136,15 @@ fn by_columns<R: CubeRuntime>(
             CubeCount::Static(cubes[0] as u32, cubes[1] as u32, 1),
             CubeDim::new_1d(UNITS as u32),
             wide,
-            x.into_tensor_arg(),
-            norm.into_tensor_arg(),
-            first.into_tensor_arg(),
-            second.into_tensor_arg(),
-            third.into_tensor_arg(),
-            residual.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            array(x),
+            array(norm),
+            array(first),
+            array(second),
+            array(third),
+            array(residual),
+            array(out.clone()),
+            strides,
+            LineStridesLaunch::new(first_line, second_line, third_line),
             p.rows(),
             p.seq,
             p.widths[0],
@@ -202,6 +209,7 @@ fn by_rows<R: CubeRuntime>(
         steps,
     };
     let cubes = p.d_output().div_ceil(layout.slots() * HELD);
+    let (strides, line) = (row_strides(&x), weight.meta.strides()[1]);
     // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
     unsafe {
         product_by_rows::launch_unchecked::<R>(
@@ -209,9 +217,11 @@ fn by_rows<R: CubeRuntime>(
             CubeCount::Static(cubes as u32, p.rows().div_ceil(tile) as u32, 1),
             CubeDim::new_1d(UNITS as u32),
             wide,
-            x.into_tensor_arg(),
-            weight.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            array(x),
+            array(weight),
+            array(out.clone()),
+            strides,
+            line,
             p.rows(),
             p.seq,
             p.d_output(),

@@ -4,7 +4,7 @@ use super::RmsNormProblem;
 use super::kernel::{rms_norm_backward, rms_norm_forward};
 use crate::cube::sharers::{SHARE, UNITS, cubes, layout};
 use crate::cube::sum::sum_rows;
-use crate::cube::tensor::{empty, operand, rows_operand, vector_size};
+use crate::cube::tensor::{array, empty, operand, row_strides, rows_operand, vector_size};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -22,6 +22,7 @@ pub(crate) fn forward<R: CubeRuntime>(
     let out = empty(&x, x.shape(), result);
     let layout = layout(p.channels / wide);
     let rows = p.batch * p.seq;
+    let strides = row_strides(&x);
     // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
     unsafe {
         rms_norm_forward::launch_unchecked::<R>(
@@ -29,9 +30,10 @@ pub(crate) fn forward<R: CubeRuntime>(
             cubes(&client, rows, &layout),
             CubeDim::new_1d(UNITS as u32),
             wide,
-            x.into_tensor_arg(),
-            weight.into_tensor_arg(),
-            out.clone().into_tensor_arg(),
+            array(x),
+            array(weight),
+            array(out.clone()),
+            strides,
             rows,
             p.seq,
             p.eps as f32,

@@ -2,7 +2,7 @@
 
 use super::kernel::{Tile, verify_prepare, verify_states};
 use super::{VerifyOperands, VerifyProblem, reference};
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{array, empty, operand, vector_size};
 use crate::decode_step::kernel::Layout;
 use crate::decode_step::launch::{UNITS, layout};
 use burn::tensor::ops::FloatTensorOps;
@@ -62,19 +62,25 @@ where
     let units = PREPARERS.min(1 << most.ilog2());
     let prepare = tile(Layout::new(step, [units, STEPS.min(units), 1, 1]));
     let cubes = prepare.items().div_ceil(units) + step.nheads.div_ceil(prepare.layout.heads);
-    verify_prepare::launch::<R>(
-        &client,
-        CubeCount::Static(cubes as u32, p.tokens as u32, step.batch as u32),
-        CubeDim::new_1d(units as u32),
-        rows.clone().into_tensor_arg(),
-        conv_inputs.into_tensor_arg(),
-        kept.clone().into_tensor_arg(),
-        packed.clone().into_tensor_arg(),
-        next_conv_inputs.clone().into_tensor_arg(),
-        next_cache.clone().into_tensor_arg(),
-        prepare,
-        [dtype, conv_dtype].map(Into::into),
-    );
+    let lines = conv_inputs.meta.shape()[1];
+    let weights = packed.meta.num_elements();
+    // SAFETY: the problem's shapes, which were checked, say how far the kernel reads and writes, and its loops end.
+    unsafe {
+        verify_prepare::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static(cubes as u32, p.tokens as u32, step.batch as u32),
+            CubeDim::new_1d(units as u32),
+            array(rows.clone()),
+            array(conv_inputs),
+            array(kept.clone()),
+            array(packed.clone()),
+            array(next_conv_inputs.clone()),
+            array(next_cache.clone()),
+            lines,
+            prepare,
+            [dtype, conv_dtype].map(Into::into),
+        );
+    }
     // One copy of the weights a call, but only where bindings are short.
     let (packed, kept) = match hardware.max_bindings < BINDINGS {
         true => (
@@ -83,27 +89,32 @@ where
         ),
         false => (packed, Some(kept)),
     };
-    verify_states::launch::<R>(
-        &client,
-        CubeCount::Static(
-            step.nheads.div_ceil(held.heads) as u32,
-            step.batch as u32,
-            1,
-        ),
-        CubeDim::new_1d(held.units as u32),
-        wide,
-        rows.into_tensor_arg(),
-        states.into_tensor_arg(),
-        cache.into_tensor_arg(),
-        next_cache.clone().into_tensor_arg(),
-        kept.map(|kept| kept.into_tensor_arg()).into(),
-        operand(packed, DType::F32).into_tensor_arg(),
-        y.clone().into_tensor_arg(),
-        next_states.clone().into_tensor_arg(),
-        p.cached,
-        step.shape.eps as f32,
-        tile(held),
-        [dtype, state_dtype].map(Into::into),
-    );
+    // SAFETY: the problem's shapes, which were checked, say how far the kernel reads and writes, and its loops end.
+    unsafe {
+        verify_states::launch_unchecked::<R>(
+            &client,
+            CubeCount::Static(
+                step.nheads.div_ceil(held.heads) as u32,
+                step.batch as u32,
+                1,
+            ),
+            CubeDim::new_1d(held.units as u32),
+            wide,
+            array(rows),
+            array(states),
+            array(cache),
+            array(next_cache.clone()),
+            kept.map(array).into(),
+            array(operand(packed, DType::F32)),
+            array(y.clone()),
+            array(next_states.clone()),
+            p.tokens,
+            p.cached,
+            weights,
+            step.shape.eps as f32,
+            tile(held),
+            [dtype, state_dtype].map(Into::into),
+        );
+    }
     [y, next_states, next_conv_inputs, next_cache]
 }

@@ -3,15 +3,15 @@ use super::{Layout, normalize, silu, source};
 use cubecl::prelude::*;
 
 /// Cube `(i, row)` takes the `i`-th `heads` heads of a row.
-#[cube(launch)]
+#[cube(launch_unchecked)]
 pub(in crate::decode_step) fn decode_step_forward<F: Float, W: Float, S: Float, N: Size>(
-    rows: &Tensor<F>,
-    window: &Tensor<W>,
-    state: &Tensor<Vector<S, N>>,
-    packed: &Tensor<f32>,
-    y: &mut Tensor<F>,
-    next_window: &mut Tensor<W>,
-    next_state: &mut Tensor<Vector<S, N>>,
+    rows: &Array<F>,
+    window: &Array<W>,
+    state: &Array<Vector<S, N>>,
+    packed: &Array<f32>,
+    y: &mut Array<F>,
+    next_window: &mut Array<W>,
+    next_state: &mut Array<Vector<S, N>>,
     eps: f32,
     #[comptime] layout: Layout,
     #[define(F, W, S)] _dtypes: [StorageType; 3],

@@ -5,7 +5,7 @@ use cubecl::prelude::*;
 /// The raw input of channel `channel` of the convolution, from the row that starts at `row`.
 #[cube]
 pub(crate) fn conv_input<F: Float>(
-    rows: &Tensor<F>,
+    rows: &Array<F>,
     row: usize,
     channel: usize,
     #[comptime] layout: Layout,
@@ -51,9 +51,9 @@ pub(crate) fn conv_channel(
 /// Output of the convolution for one channel.
 #[cube]
 pub(crate) fn filtered<F: Float, W: Float>(
-    rows: &Tensor<F>,
-    window: &Tensor<W>,
-    packed: &Tensor<f32>,
+    rows: &Array<F>,
+    window: &Array<W>,
+    packed: &Array<f32>,
     row: usize,
     window_first: usize,
     channel: usize,
@@ -75,9 +75,9 @@ pub(crate) fn filtered<F: Float, W: Float>(
 /// Moves the channels of a window that this cube has to move on by one token.
 #[cube]
 pub(crate) fn shift_window<F: Float, W: Float>(
-    rows: &Tensor<F>,
-    window: &Tensor<W>,
-    next_window: &mut Tensor<W>,
+    rows: &Array<F>,
+    window: &Array<W>,
+    next_window: &mut Array<W>,
     row: usize,
     window_first: usize,
     #[comptime] layout: Layout,
@@ -104,8 +104,8 @@ pub(crate) fn shift_window<F: Float, W: Float>(
 /// to call it.
 #[cube]
 pub(crate) fn step_sizes<F: Float>(
-    rows: &Tensor<F>,
-    packed: &Tensor<f32>,
+    rows: &Array<F>,
+    packed: &Array<f32>,
     steps: &mut SharedMemory<f32>,
     sums: &mut SharedMemory<f32>,
     row: usize,

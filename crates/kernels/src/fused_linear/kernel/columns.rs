@@ -2,6 +2,7 @@
 
 use super::{step_or_none, tile};
 use crate::cube::activation::silu;
+use crate::cube::rows::RowStrides;
 use crate::cube::sum::across;
 use crate::fused_linear::FusedOutputKind;
 use cubecl::prelude::*;
@@ -42,16 +43,26 @@ impl ColumnLayout {
     }
 }
 
+/// Elements from one line of each weight to the next.
+#[derive(CubeType, CubeLaunch, Clone, Copy)]
+pub(in crate::fused_linear) struct LineStrides {
+    pub(in crate::fused_linear) first: usize,
+    pub(in crate::fused_linear) second: usize,
+    pub(in crate::fused_linear) third: usize,
+}
+
 /// One cube for some columns of some rows. `widths` are those of the first two weights, `total` the columns of the result.
 #[cube(launch_unchecked)]
 pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, N: Size>(
-    x: &Tensor<Vector<X, N>>,
-    norm: &Tensor<Vector<P, N>>,
-    first: &Tensor<Vector<W, N>>,
-    second: &Tensor<Vector<W, N>>,
-    third: &Tensor<Vector<W, N>>,
-    residual: &Tensor<X>,
-    out: &mut Tensor<X>,
+    x: &Array<Vector<X, N>>,
+    norm: &Array<Vector<P, N>>,
+    first: &Array<Vector<W, N>>,
+    second: &Array<Vector<W, N>>,
+    third: &Array<Vector<W, N>>,
+    residual: &Array<X>,
+    out: &mut Array<X>,
+    strides: &RowStrides,
+    lines: &LineStrides,
     rows: usize,
     seq: usize,
     first_width: usize,
@@ -77,7 +88,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
     for row in 0..height {
         squares[row] = 0.0f32;
     }
-    let starts = tile::<X, N>(x, rows, seq, layout.tile);
+    let starts = tile::<N>(strides, rows, seq, layout.tile);
 
     // A column past the end is summed like the first one, and not written.
     let column = select(own < total, own, 0usize);
@@ -86,6 +97,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             first,
+            lines.first,
             column,
             &starts,
             &mut sums,
@@ -97,6 +109,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             second,
+            lines.second,
             column,
             &starts,
             &mut sums,
@@ -109,6 +122,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             first,
+            lines.first,
             column,
             &starts,
             &mut sums,
@@ -121,6 +135,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             first,
+            lines.first,
             column,
             &starts,
             &mut sums,
@@ -134,6 +149,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             second,
+            lines.second,
             column,
             &starts,
             &mut sums,
@@ -147,6 +163,7 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
             x,
             norm,
             third,
+            lines.third,
             column,
             &starts,
             &mut sums,
@@ -212,12 +229,13 @@ pub(in crate::fused_linear) fn product_by_columns<X: Float, P: Float, W: Float, 
     }
 }
 
-/// Adds this unit's steps of the product with `weight`, from place `to` on, and with the first product the squares of `x`.
+/// Adds this unit's steps of the product with `weight`, whose lines are `line` elements apart, from place `to` on, and with the first product the squares of `x`.
 #[cube]
 fn accumulate<X: Float, P: Float, W: Float, N: Size>(
-    x: &Tensor<Vector<X, N>>,
-    norm: &Tensor<Vector<P, N>>,
-    weight: &Tensor<Vector<W, N>>,
+    x: &Array<Vector<X, N>>,
+    norm: &Array<Vector<P, N>>,
+    weight: &Array<Vector<W, N>>,
+    line: usize,
     column: usize,
     starts: &Array<usize>,
     sums: &mut Array<Vector<f32, N>>,
@@ -226,7 +244,7 @@ fn accumulate<X: Float, P: Float, W: Float, N: Size>(
     #[comptime] layout: ColumnLayout,
 ) {
     let split = UNIT_POS as usize / layout.columns;
-    let stride = weight.stride(0) / N::value();
+    let stride = line / N::value();
     let column = column / N::value();
     let rounds = comptime!(layout.steps.div_ceil(layout.splits()));
     for block in 0..comptime!(rounds.div_ceil(AHEAD)) {
@@ -237,8 +255,8 @@ fn accumulate<X: Float, P: Float, W: Float, N: Size>(
             let mut weights = Array::<Vector<f32, N>>::new(layout.wide);
             #[unroll]
             for lane in 0..N::value() {
-                let line = step * N::value() + lane;
-                weights[lane] = Vector::cast_from(weight[line * stride + column]);
+                let row = step * N::value() + lane;
+                weights[lane] = Vector::cast_from(weight[row * stride + column]);
             }
             #[unroll]
             for row in 0..comptime!(layout.tile) {

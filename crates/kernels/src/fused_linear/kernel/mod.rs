@@ -4,16 +4,16 @@
 mod columns;
 mod rows;
 
-pub(super) use columns::{ColumnLayout, product_by_columns};
+pub(super) use columns::{ColumnLayout, LineStridesLaunch, product_by_columns};
 pub(super) use rows::{RowLayout, product_by_rows};
 
-use crate::cube::rows::first_vector;
+use crate::cube::rows::{RowStrides, first_of_row};
 use cubecl::prelude::*;
 
-/// The first vector of each row of `x` in the tile of this cube; that of the last row where there are no more.
+/// The first vector of each row in the tile of this cube; that of the last row where there are no more.
 #[cube]
-fn tile<X: Float, N: Size>(
-    x: &Tensor<Vector<X, N>>,
+fn tile<N: Size>(
+    strides: &RowStrides,
     rows: usize,
     seq: usize,
     #[comptime] tile: usize,
@@ -22,7 +22,7 @@ fn tile<X: Float, N: Size>(
     #[unroll]
     for row in 0..tile {
         let at = clamp_max(CUBE_POS_Y as usize * tile + row, rows - 1);
-        starts[row] = first_vector::<X, N>(x, at, seq);
+        starts[row] = first_of_row::<N>(strides, at, seq);
     }
     starts
 }

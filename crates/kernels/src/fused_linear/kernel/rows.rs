@@ -1,6 +1,7 @@
 //! Weights whose inner dimension lies together: the transpose of an embedding, as a tied head reads it.
 
 use super::{step_or_none, tile};
+use crate::cube::rows::RowStrides;
 use crate::cube::sum::across;
 use cubecl::prelude::*;
 
@@ -26,12 +27,15 @@ impl RowLayout {
     }
 }
 
-/// One cube for some columns of some rows; `total` are the columns of the result.
+/// One cube for some columns of some rows; `line` are the elements from one row of the weight's memory to the next, `total` the
+/// columns of the result.
 #[cube(launch_unchecked)]
 pub(in crate::fused_linear) fn product_by_rows<X: Float, W: Float, N: Size>(
-    x: &Tensor<Vector<X, N>>,
-    weight: &Tensor<Vector<W, N>>,
-    out: &mut Tensor<X>,
+    x: &Array<Vector<X, N>>,
+    weight: &Array<Vector<W, N>>,
+    out: &mut Array<X>,
+    strides: &RowStrides,
+    line: usize,
     rows: usize,
     seq: usize,
     total: usize,
@@ -45,9 +49,9 @@ pub(in crate::fused_linear) fn product_by_rows<X: Float, W: Float, N: Size>(
     let height = comptime!(layout.tile);
     let unit = UNIT_POS as usize;
     let sharer = unit % sharers;
-    let stride = weight.stride(1) / N::value();
+    let stride = line / N::value();
     let own = CUBE_POS_X as usize * slots * held + unit / sharers;
-    let starts = tile::<X, N>(x, rows, seq, layout.tile);
+    let starts = tile::<N>(strides, rows, seq, layout.tile);
 
     let mut places = Array::<usize>::new(layout.held);
     #[unroll]

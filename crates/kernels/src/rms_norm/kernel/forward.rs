@@ -1,4 +1,4 @@
-use crate::cube::rows::first_vector;
+use crate::cube::rows::{RowStrides, first_of_row};
 use crate::cube::sharers::{Layout, sum_sharers};
 use crate::cube::sum::across;
 use cubecl::prelude::*;
@@ -6,9 +6,10 @@ use cubecl::prelude::*;
 /// One step for the units of a slot.
 #[cube(launch_unchecked)]
 pub(in crate::rms_norm) fn rms_norm_forward<F: Float, P: Float, O: Float, N: Size>(
-    x: &Tensor<Vector<F, N>>,
-    weight: &Tensor<Vector<P, N>>,
-    out: &mut Tensor<Vector<O, N>>,
+    x: &Array<Vector<F, N>>,
+    weight: &Array<Vector<P, N>>,
+    out: &mut Array<Vector<O, N>>,
+    strides: &RowStrides,
     rows: usize,
     seq: usize,
     eps: f32,
@@ -21,7 +22,7 @@ pub(in crate::rms_norm) fn rms_norm_forward<F: Float, P: Float, O: Float, N: Siz
     let at = UNIT_POS as usize;
     let sharer = at % sharers;
     let row = CUBE_POS * layout.slots + at / sharers;
-    let first = first_vector::<F, N>(x, clamp_max(row, rows - 1), seq);
+    let first = first_of_row::<N>(strides, clamp_max(row, rows - 1), seq);
 
     let mut xs = Array::<Vector<f32, N>>::new(held);
     let mut squares = Vector::<f32, N>::new(0.0f32);

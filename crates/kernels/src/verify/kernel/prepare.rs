@@ -4,15 +4,16 @@ use crate::decode_step::kernel::{silu, source};
 use cubecl::prelude::*;
 
 /// Fills the cache and the raw inputs of the convolution. Cubes `(i, token, sequence)`: the first
-/// take one item a unit, those after them step sizes.
-#[cube(launch)]
+/// take one item a unit, those after them step sizes. A sequence has `lines` raw inputs.
+#[cube(launch_unchecked)]
 pub(in crate::verify) fn verify_prepare<F: Float, W: Float>(
-    rows: &Tensor<F>,
-    conv_inputs: &Tensor<W>,
-    kept: &Tensor<f32>,
-    packed: &Tensor<f32>,
-    next_conv_inputs: &mut Tensor<W>,
-    cache: &mut Tensor<f32>,
+    rows: &Array<F>,
+    conv_inputs: &Array<W>,
+    kept: &Array<f32>,
+    packed: &Array<f32>,
+    next_conv_inputs: &mut Array<W>,
+    cache: &mut Array<f32>,
+    lines: usize,
     #[comptime] tile: Tile,
     #[define(F, W)] _dtypes: [StorageType; 2],
 ) {
@@ -24,7 +25,7 @@ pub(in crate::verify) fn verify_prepare<F: Float, W: Float>(
     let unit = UNIT_POS_X as usize;
     let token = CUBE_POS_Y as usize;
     let sequence = CUBE_POS_Z as usize;
-    let tokens = rows.shape(1);
+    let tokens = CUBE_COUNT_Y as usize;
     let first_row = sequence * tokens * layout.row_width;
     let row = first_row + token * layout.row_width;
     let entry = (sequence * tokens + token) * width;
@@ -40,7 +41,7 @@ pub(in crate::verify) fn verify_prepare<F: Float, W: Float>(
     } else {
         let item = CUBE_POS_X as usize * layout.units + unit;
         // The line of the first input that this call's first token reads.
-        let line = sequence * conv_inputs.shape(1) + usize::cast_from(kept[sequence]);
+        let line = sequence * lines + usize::cast_from(kept[sequence]);
         let first_line = line * channels;
         if item < dt_at {
             let mut channel = conv_channel(item, layout.x_repeats, layout);

@@ -3,18 +3,20 @@ use crate::decode_step::kernel::{normalize, silu};
 use cubecl::prelude::*;
 
 /// Cube `(i, sequence)` takes the `i`-th `heads` heads of a sequence through all its tokens. Without a tensor of their own
-/// the counts of kept tokens are the last elements of `packed`.
-#[cube(launch)]
+/// the counts of kept tokens are behind the `weights` elements of `packed`.
+#[cube(launch_unchecked)]
 pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
-    rows: &Tensor<F>,
-    states: &Tensor<Vector<S, N>>,
-    cache: &Tensor<f32>,
-    next_cache: &Tensor<f32>,
-    kept: &ComptimeOption<Tensor<f32>>,
-    packed: &Tensor<f32>,
-    y: &mut Tensor<F>,
-    next_states: &mut Tensor<Vector<S, N>>,
+    rows: &Array<F>,
+    states: &Array<Vector<S, N>>,
+    cache: &Array<f32>,
+    next_cache: &Array<f32>,
+    kept: &ComptimeOption<Array<f32>>,
+    packed: &Array<f32>,
+    y: &mut Array<F>,
+    next_states: &mut Array<Vector<S, N>>,
+    tokens: usize,
     cached: usize,
+    weights: usize,
     eps: f32,
     #[comptime] tile: Tile,
     #[define(F, S)] _dtypes: [StorageType; 2],
@@ -27,7 +29,6 @@ pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
     let unit = UNIT_POS_X as usize;
     let sequence = CUBE_POS_Y as usize;
     let batch = CUBE_COUNT_Y as usize;
-    let tokens = rows.shape(1);
     let first_head = CUBE_POS_X as usize * layout.heads;
     let first = first_head * layout.headdim;
 
@@ -39,7 +40,7 @@ pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
     #[comptime]
     let kept = match &kept {
         ComptimeOption::Some(kept) => kept[sequence],
-        ComptimeOption::None => packed[packed.len() - batch + sequence],
+        ComptimeOption::None => packed[weights + sequence],
     };
     let count = usize::cast_from(kept);
     // Keeping all needs no replay: the states after them are there.
@@ -114,7 +115,7 @@ pub(in crate::verify) fn verify_states<F: Float, S: Float, N: Size>(
 /// Reads the unit's states; `line` is that of the cube's first channel, `first` this channel.
 #[cube]
 fn load<S: Float, N: Size>(
-    states: &Tensor<Vector<S, N>>,
+    states: &Array<Vector<S, N>>,
     state: &mut Array<f32>,
     line: usize,
     first: usize,
@@ -146,7 +147,7 @@ fn load<S: Float, N: Size>(
 /// Writes what [`load`] reads.
 #[cube]
 fn store<S: Float, N: Size>(
-    states: &mut Tensor<Vector<S, N>>,
+    states: &mut Array<Vector<S, N>>,
     state: &Array<f32>,
     line: usize,
     first: usize,
@@ -178,8 +179,8 @@ fn store<S: Float, N: Size>(
 /// parts of the sums over states go to `partial`.
 #[cube]
 fn advance(
-    cache: &Tensor<f32>,
-    packed: &Tensor<f32>,
+    cache: &Array<f32>,
+    packed: &Array<f32>,
     state: &mut Array<f32>,
     partial: &mut SharedMemory<f32>,
     entry: usize,
