@@ -582,6 +582,108 @@ fn a_local_judge_is_marked_as_a_proxy() {
 }
 
 #[test]
+fn a_run_is_judged_and_stands_beside_the_paper() {
+    let place = Workplace::new();
+    let sweep = [
+        "sweep",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "run",
+        "--no-tui",
+        "--set",
+        "sweep.stages=[\"distillation\"]",
+    ];
+    let (code, _, stderr) = place.run(&sweep);
+    assert_eq!(code, Some(0), "{stderr}");
+    let table = ["reproduce", "table-2", "--evaluated", "run"];
+    let (code, _, stderr) = place.run(&table);
+    assert_eq!(code, Some(2));
+    assert!(
+        stderr.contains("after `distill eval chat BENCHMARK --run RUN`"),
+        "{stderr}"
+    );
+
+    let judge = Stub::saying(|body| {
+        if body["logprobs"] == true {
+            "m".into()
+        } else {
+            "[[9]]".into()
+        }
+    });
+    let run = |benchmark: &str| {
+        let (code, stdout, stderr) = chat(
+            &place,
+            &[
+                benchmark,
+                "--run",
+                "run",
+                "--limit",
+                "3",
+                "--reply-tokens",
+                "8",
+                "--judge",
+                &judge.url,
+                "--judge-model",
+                "stub",
+                "--json",
+            ],
+        );
+        assert_eq!(code, Some(0), "{stderr}");
+        serde_json::from_str::<Value>(&stdout).unwrap()
+    };
+    let reports = run("mt-bench");
+    let names: Vec<&str> = reports
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|report| report["model"].as_str().unwrap())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "teacher",
+            "50 % distillation",
+            "0 % distillation",
+            "0 % random-mixer distillation"
+        ]
+    );
+    let (_, text, _) = place.run(&table);
+    let row = |text: &str, name: &str| {
+        text.lines()
+            .find(|line| line.contains(name))
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        row(&text, "| 50 % distillation"),
+        "| ours, on sample questions | 50 % distillation | 9.00 | 9.00 | 9.00 | - | - | stub |"
+    );
+    // Four models against one baseline: how difficult each instruction is, is estimated from all of them.
+    let reports = run("alpaca-eval");
+    assert!(
+        reports[1]["length_controlled"]["difficulty"].is_number(),
+        "{}",
+        reports[1]
+    );
+    assert_eq!(run("alpaca-eval"), reports);
+    let (_, text, _) = place.run(&table);
+    let ours: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("| ours"))
+        .collect();
+    assert_eq!(ours.len(), 4, "{text}");
+    assert!(
+        ours[0].contains("| teacher | 9.00 |") && ours[0].ends_with("| 50.00 | stub |"),
+        "{text}"
+    );
+    assert_eq!(
+        row(&text, "| GPT-4o"),
+        "| paper | GPT-4o | not listed | not listed | not listed | 57.46 | 51.33 | not listed |"
+    );
+}
+
+#[test]
 fn what_is_wrong_is_one_line_each() {
     let place = Workplace::new();
     let good = json!({"question_id": 1, "category": "math", "turns": ["a", "b"]});

@@ -295,12 +295,12 @@ pub enum DistillError {
         url: String,
     },
     /// A table of benchmarks without a run that was scored.
-    #[error(
-        "`reproduce {table}` needs scores to show, expected `--evaluated RUN` after `distill eval all RUN`"
-    )]
+    #[error("`reproduce {table}` needs scores to show, expected `--evaluated RUN` after `{after}`")]
     NotEvaluated {
         /// The table.
         table: String,
+        /// The command that scores a run.
+        after: &'static str,
     },
     /// Examples for a benchmark that is asked without.
     #[error("task `{task}` takes no examples, expected `--shots 0`")]

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{DrafterArg, MixerArg};
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
+use crate::commands::chat_table::CHAT_TABLE;
 use crate::commands::quality_table::QUALITY_TABLES;
 use crate::commands::speed_table::SPEED_TABLES;
 
@@ -92,7 +93,7 @@ pub struct AblateArgs {
 #[derive(Debug, Args)]
 pub struct ReproduceArgs {
     /// Which table
-    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names().chain(SPEED_TABLES).chain(QUALITY_TABLES)))]
+    #[arg(value_name = "TABLE", value_parser = PossibleValuesParser::new(REPRODUCTIONS.names().chain(SPEED_TABLES).chain([CHAT_TABLE]).chain(QUALITY_TABLES)))]
     pub name: String,
     /// Tables 1 and 5: model that verifies, such as a checkpoint of a sweep; may be repeated
     #[arg(long = "verifier", value_name = "PATH")]
@@ -100,7 +101,7 @@ pub struct ReproduceArgs {
     /// Tables 1 and 5: who drafts, such as a checkpoint of `distill drafter`; may be repeated [default: self:2, self:4]
     #[arg(long = "drafter", value_name = "DRAFTER")]
     pub drafters: Vec<DrafterArg>,
-    /// Tables 3 and 4: folder of a run that `eval all` has scored
+    /// Table 2: folder of a run that `eval chat --run` has scored; tables 3 and 4: `eval all`
     #[arg(long, value_name = "RUN")]
     pub evaluated: Option<PathBuf>,
     /// What to run

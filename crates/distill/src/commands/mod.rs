@@ -6,12 +6,14 @@ use clap::Parser;
 
 use crate::ablation::{ABLATIONS, REPRODUCTIONS};
 use crate::cli::{Cli, Command};
+use crate::commands::chat_table::CHAT_TABLE;
 use crate::commands::quality_table::QUALITY_TABLES;
 use crate::commands::speed_table::SPEED_TABLES;
 use crate::error::DistillError;
 
 pub mod ablate;
 pub mod bench;
+pub(crate) mod chat_table;
 pub mod convert;
 pub mod data;
 mod docs;
@@ -73,6 +75,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Reproduce(args) if SPEED_TABLES.contains(&args.name.as_str()) => {
             speed_table::run(&args, &device)
         }
+        Command::Reproduce(args) if args.name == CHAT_TABLE => chat_table::run(&args),
         Command::Reproduce(args) if QUALITY_TABLES.contains(&args.name.as_str()) => {
             quality_table::run(&args)
         }

@@ -164,6 +164,7 @@ pub(super) fn run(args: &ReproduceArgs) -> anyhow::Result<Outcome> {
         .as_deref()
         .ok_or_else(|| DistillError::NotEvaluated {
             table: args.name.clone(),
+            after: "distill eval all RUN",
         })?;
     let report = read(run)?;
     let mut out = io::stdout().lock();

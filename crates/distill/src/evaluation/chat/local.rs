@@ -48,8 +48,12 @@ impl<B: SsmBackend> Judge for LocalJudge<'_, B> {
                     Message::user(ask.user.as_str()),
                 ];
                 let ids = template.encode_chat(self.tokenizer, &messages, true)?.ids;
+                let room = match ask.kind {
+                    Kind::Token => context,
+                    Kind::Rating | Kind::Verdict => context - reply_tokens,
+                };
                 // The end says what is to be answered; a judge that has not seen all is counted.
-                let cut = ids.len().saturating_sub(context - reply_tokens);
+                let cut = ids.len().saturating_sub(room);
                 let prompt = ids[cut..].to_vec();
                 match ask.kind {
                     Kind::Token => heard(*place, self.letters(prompt, cut > 0)?)?,
