@@ -7,6 +7,7 @@ mod cli;
 mod dashboard;
 mod doctor;
 mod evaluation;
+mod export;
 mod fixture_model;
 mod parity;
 mod prepare;

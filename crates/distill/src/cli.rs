@@ -5,6 +5,7 @@ mod data;
 mod docs;
 mod drafter;
 mod evaluation;
+mod export;
 mod measure;
 mod model;
 mod number;
@@ -21,6 +22,7 @@ pub use evaluation::{
     AmountArgs, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs, FidelityArgs, NeedleArgs,
     ZeroShotArgs,
 };
+pub use export::{DtypeArg, ExportArgs, FormatArg};
 pub use measure::{
     BenchArgs, BenchCommand, DashboardArgs, DecodeArgs, DoctorArgs, EvalArgs, EvalCommand,
     KernelsArgs, PerplexityArgs, PerplexitySource, SpeculativeArgs, SpeedArgs, StepArgs, TasksArgs,
@@ -66,6 +68,8 @@ pub enum Command {
     Data(DataArgs),
     /// Turn a model into a hybrid without training it
     Convert(ConvertArgs),
+    /// Write a model in the format of the published hybrids or as GGUF
+    Export(ExportArgs),
     /// Continue a prompt
     Generate(GenerateArgs),
     /// Write the logits and hidden states of given tokens

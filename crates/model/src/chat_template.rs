@@ -4,6 +4,7 @@
 //! never open or close a turn.
 
 mod jinja;
+mod source;
 
 use serde::{Deserialize, Serialize};
 

@@ -298,6 +298,12 @@ impl HybridConfig {
         }
     }
 
+    /// The mixer of the layers without attention, if there is such a layer.
+    pub fn used_ssm(&self) -> Option<&SsmConfig> {
+        let is_used = self.attn_layers.len() < self.llama.n_layers;
+        self.ssm.as_ref().filter(|_| is_used)
+    }
+
     /// Kept attention layers / all layers.
     pub fn attention_ratio(&self) -> f64 {
         self.attn_layers.len() as f64 / self.llama.n_layers as f64

@@ -9,6 +9,7 @@ mod convert;
 pub mod decode;
 mod documents;
 mod error;
+pub mod export;
 mod hybrid;
 mod layer;
 pub mod load;

@@ -20,6 +20,7 @@ mod docs;
 pub mod doctor;
 mod drafter;
 pub mod eval;
+pub mod export;
 pub mod forward;
 pub mod generate;
 pub mod generate_data;
@@ -88,6 +89,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::GenerateData(args) => generate_data::run(args, &device),
         Command::Data(args) => data::run(args, &device),
         Command::Convert(args) => convert::run(args, &device),
+        Command::Export(args) => export::run(args, &device),
         Command::Generate(args) => generate::run(args, &device),
         Command::Forward(args) => forward::run(args, &device),
         Command::Eval(args) => eval::run(args, &device),

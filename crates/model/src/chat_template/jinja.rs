@@ -24,7 +24,7 @@ const OUTPUT_BYTES: usize = 8 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JinjaTemplate {
     path: PathBuf,
-    source: String,
+    pub(super) source: String,
     bos_token: Option<String>,
     eos_token: Option<String>,
 }

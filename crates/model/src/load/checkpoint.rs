@@ -10,8 +10,8 @@ use super::published;
 use crate::config::{Fields, HybridConfig, LlamaConfig, MixerKind, SsmConfig, object};
 use crate::error::ModelError;
 
-/// Our own object inside `mamba_config.json`; upstream code ignores it.
-const OWN_KEY: &str = "serpentine";
+/// Our own object inside `mamba_config.json`, and inside the `config.json` of an export.
+pub(crate) const OWN_KEY: &str = "serpentine";
 
 /// Where a checkpoint comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,20 @@ pub(super) fn hybrid_config(
     Ok((config, meta))
 }
 
+/// Where an export comes from: the published code refuses unknown fields of `mamba_config.json`, so it is in `config.json`.
+pub(super) fn exported_meta(
+    json: &Value,
+    origin: &str,
+) -> Result<Option<CheckpointMeta>, ModelError> {
+    let Some(meta) = json.get(OWN_KEY) else {
+        return Ok(None);
+    };
+    let meta = serde_json::from_value(meta.clone());
+    meta.map(Some).map_err(|source| {
+        ModelError::config(origin, OWN_KEY, source, "what this program writes there")
+    })
+}
+
 fn attn_layers(fields: &Fields<'_>) -> Result<Vec<usize>, ModelError> {
     const FIELD: &str = "attn_layers";
     const EXPECTED: &str = "the list of layers that keep attention";
@@ -86,13 +100,43 @@ fn attn_layers(fields: &Fields<'_>) -> Result<Vec<usize>, ModelError> {
 
 /// Writes what [`hybrid_config`] reads.
 pub(super) fn mamba_config(config: &HybridConfig, ssm: &SsmConfig, meta: &CheckpointMeta) -> Value {
+    let mut json = published_config(config, ssm);
+    json[OWN_KEY] = json!(Own {
+        ssm: ssm.clone(),
+        meta: meta.clone(),
+    });
+    json
+}
+
+/// The same with the fields of the published files alone: a reader that knows no others takes them for the mixer with the
+/// published quirks.
+pub(crate) fn published_config(config: &HybridConfig, ssm: &SsmConfig) -> Value {
     let llama = &config.llama;
-    let ssm_cfg = match ssm.mixer {
-        MixerKind::Mamba2 => {
-            json!({"expand": 1, "ngroups": llama.n_heads, "d_state": ssm.d_state})
+    let usual = SsmConfig::published(ssm.mixer, llama);
+    let mut ssm_cfg = json!({"expand": 1});
+    if ssm.mixer == MixerKind::Mamba2 {
+        ssm_cfg["ngroups"] = json!(llama.n_heads);
+        ssm_cfg["d_state"] = json!(ssm.d_state);
+    }
+    for (field, value, usual) in [
+        ("d_state", ssm.d_state, usual.d_state),
+        ("d_conv", ssm.d_conv, usual.d_conv),
+        ("dt_rank", ssm.dt_rank, usual.dt_rank),
+        ("chunk_size", ssm.chunk_size, usual.chunk_size),
+    ] {
+        // Each of the two mixers knows one of the last two.
+        let is_known = match field {
+            "dt_rank" => ssm.mixer == MixerKind::Mamba1,
+            "chunk_size" => ssm.mixer == MixerKind::Mamba2,
+            _ => true,
+        };
+        if is_known && value != usual {
+            ssm_cfg[field] = json!(value);
         }
-        _ => json!({"expand": 1}),
-    };
+    }
+    if ssm.repeat_kv_before_conv != usual.repeat_kv_before_conv {
+        ssm_cfg["repeat_kv_before_conv"] = json!(ssm.repeat_kv_before_conv);
+    }
     json!({
         "d_model": llama.d_model,
         "ssm_cfg": ssm_cfg,
@@ -104,7 +148,6 @@ pub(super) fn mamba_config(config: &HybridConfig, ssm: &SsmConfig, meta: &Checkp
         "hidden_act": "silu",
         "n_layer": llama.n_layers,
         "attn_layers": config.attn_layers,
-        OWN_KEY: Own { ssm: ssm.clone(), meta: meta.clone() },
     })
 }
 

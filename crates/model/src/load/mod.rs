@@ -1,14 +1,21 @@
 //! Files in, models out.
 
+mod atomic;
 mod checkpoint;
 pub mod gguf;
 mod pickled;
 mod published;
 mod save;
 mod shards;
+mod stored;
 
 pub use checkpoint::CheckpointMeta;
-pub use save::{SavePrecision, save};
+pub use save::save;
+pub use stored::SavePrecision;
+
+pub(crate) use atomic::{write_file, write_folder, write_new};
+pub(crate) use checkpoint::{OWN_KEY, published_config};
+pub(crate) use stored::{StoredTensor, encode, pretty, write_safetensors};
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +29,11 @@ use crate::hybrid::HybridModel;
 use crate::tokenizer::Tokenizer;
 
 /// Transformer configuration of a model folder.
-const CONFIG_JSON: &str = "config.json";
+pub(crate) const CONFIG_JSON: &str = "config.json";
 /// What is hybrid about a model folder; absent for a plain Transformer.
-const MAMBA_CONFIG_JSON: &str = "mamba_config.json";
+pub(crate) const MAMBA_CONFIG_JSON: &str = "mamba_config.json";
 /// Tokenizer of a model folder.
-const TOKENIZER_JSON: &str = "tokenizer.json";
+pub(crate) const TOKENIZER_JSON: &str = "tokenizer.json";
 
 /// What a model was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,12 +113,18 @@ pub fn load<B: SsmBackend>(
 /// [`ModelError`] naming file and field.
 pub fn folder_config(folder: &Path) -> Result<(HybridConfig, Option<CheckpointMeta>), ModelError> {
     let path = folder.join(CONFIG_JSON);
-    let llama = LlamaConfig::from_hf(&read_json(&path)?, &path.display().to_string())?;
+    let origin = path.display().to_string();
+    let json = read_json(&path)?;
+    let llama = LlamaConfig::from_hf(&json, &origin)?;
     let path = folder.join(MAMBA_CONFIG_JSON);
-    if path.exists() {
-        checkpoint::hybrid_config(llama, &read_json(&path)?, &path.display().to_string())
+    let (config, meta) = if path.exists() {
+        checkpoint::hybrid_config(llama, &read_json(&path)?, &path.display().to_string())?
     } else {
-        Ok((HybridConfig::teacher(llama), None))
+        (HybridConfig::teacher(llama), None)
+    };
+    match meta {
+        Some(meta) => Ok((config, Some(meta))),
+        None => Ok((config, checkpoint::exported_meta(&json, &origin)?)),
     }
 }
 
@@ -181,4 +194,4 @@ fn hex(hash: Sha256) -> String {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

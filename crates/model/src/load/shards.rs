@@ -12,7 +12,7 @@ use super::pickled;
 use crate::error::ModelError;
 
 pub(super) const MODEL_SAFETENSORS: &str = "model.safetensors";
-const INDEX_JSON: &str = "model.safetensors.index.json";
+pub(super) const INDEX_JSON: &str = "model.safetensors.index.json";
 
 /// The weight files of a folder, in order of name.
 pub(super) fn weight_files(folder: &Path) -> Result<Vec<PathBuf>, ModelError> {

@@ -7,7 +7,7 @@ use super::*;
 use crate::config::{GqaRepeat, InitFrom, MixerKind, SsmConfig};
 use crate::convert::LayerPlan;
 
-mod published;
+pub(crate) mod published;
 
 fn llama() -> LlamaConfig {
     LlamaConfig {

@@ -50,6 +50,13 @@ impl TensorType {
         })
     }
 
+    /// The code in the tensor table.
+    pub(crate) fn code(self) -> u32 {
+        (0..=u32::from(u8::MAX))
+            .find(|code| Self::from_code(*code) == Some(self))
+            .expect("every type has a code")
+    }
+
     /// Values in one block.
     pub fn block_elements(self) -> usize {
         match self {

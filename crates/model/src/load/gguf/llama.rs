@@ -11,7 +11,7 @@ use crate::error::ModelError;
 use crate::hybrid::HybridModel;
 
 /// Layer tensors: GGUF name, Hugging Face name.
-const LAYER_KEYS: [(&str, &str); 9] = [
+pub(crate) const LAYER_KEYS: [(&str, &str); 9] = [
     ("attn_norm", "input_layernorm"),
     ("attn_q", "self_attn.q_proj"),
     ("attn_k", "self_attn.k_proj"),
@@ -24,7 +24,7 @@ const LAYER_KEYS: [(&str, &str); 9] = [
 ];
 
 /// Tensors outside the layers: GGUF name, Hugging Face name.
-const MODEL_KEYS: [(&str, &str); 3] = [
+pub(crate) const MODEL_KEYS: [(&str, &str); 3] = [
     ("token_embd.weight", "model.embed_tokens.weight"),
     ("output_norm.weight", "model.norm.weight"),
     ("output.weight", "lm_head.weight"),

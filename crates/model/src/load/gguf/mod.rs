@@ -7,6 +7,7 @@ mod reader;
 
 pub use dequant::TensorType;
 pub use header::{GgufFile, TensorInfo, Value};
+pub(crate) use llama::{LAYER_KEYS, MODEL_KEYS};
 pub use llama::{llama_config, llama_tensors, load_llama};
 
 #[cfg(test)]

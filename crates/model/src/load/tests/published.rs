@@ -13,7 +13,7 @@ use crate::config::{GqaRepeat, MixerKind};
 use crate::load::{SourceFormat, load};
 
 /// `config.json` of a Llama with 4 query heads of 16 over 2, 3 layers, vocabulary 40.
-pub(super) fn config_json() -> Value {
+pub(crate) fn config_json() -> Value {
     json!({
         "_name_or_path": "org/base", "architectures": ["LlamaForCausalLM"], "model_type": "llama",
         "hidden_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4, "num_key_value_heads": 2,
@@ -24,7 +24,7 @@ pub(super) fn config_json() -> Value {
 }
 
 /// `mamba_config.json` beside it; layer 1 keeps attention.
-pub(super) fn mamba_json(kind: MixerKind) -> Value {
+fn mamba_json(kind: MixerKind) -> Value {
     let ssm_cfg = match kind {
         MixerKind::Mamba2 => json!({"expand": 1, "ngroups": 4, "d_state": 16}),
         _ => json!({"expand": 1}),
@@ -36,7 +36,7 @@ pub(super) fn mamba_json(kind: MixerKind) -> Value {
 }
 
 /// Every key of the model above with its shape.
-pub(super) fn published_keys(kind: MixerKind) -> BTreeMap<String, Vec<usize>> {
+pub(crate) fn published_keys(kind: MixerKind) -> BTreeMap<String, Vec<usize>> {
     let mut keys = BTreeMap::from([
         ("model.embed_tokens.weight".to_owned(), vec![40, 64]),
         ("model.norm.weight".to_owned(), vec![64]),
