@@ -206,6 +206,95 @@ fn every_checkpoint_of_a_run_stands_beside_the_teacher() {
 }
 
 #[test]
+fn a_recipe_has_a_bar_that_its_sweep_must_pass() {
+    let place = Workplace::new();
+    let sweep = |out: &str, more: &[&str]| {
+        let fixed = ["sweep", "--recipe", "recipe.toml", "--out", out, "--no-tui"];
+        let stages = ["--set", "sweep.stages=[\"distillation\"]"];
+        place.run(&[&fixed[..], &stages[..], more].concat())
+    };
+    let (code, stdout, stderr) = sweep("low", &["--set", "eval.gate=1e6"]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let passed = stdout.lines().filter(|line| line.starts_with("PASS: "));
+    let passed: Vec<&str> = passed.collect();
+    assert_eq!(passed.len(), 2, "the main arm, not its control: {stdout}");
+    assert!(
+        passed[0].starts_with("PASS: 50 % has at most 1000000 times the teacher's perplexity: "),
+        "{stdout}"
+    );
+
+    // Processes that run a part each: the one that finishes the main arm holds it against the bar.
+    let high = ["--set", "eval.gate=0.5"];
+    let (code, stdout, stderr) = sweep("high", &[&high[..], &["--arm", "50"]].concat());
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(!stdout.contains("PASS") && stderr.contains("`eval.gate` waits for the other ratios"));
+    let resume = ["sweep", "--resume", "high", "--no-tui"];
+    for _ in 0..2 {
+        let (code, stdout, stderr) = place.run(&resume);
+        assert_eq!(code, Some(1), "{stderr}");
+        assert_eq!(stdout.matches("FAIL: ").count(), 2, "{stdout}");
+        assert!(
+            stdout.contains("0 % random-mixer"),
+            "all of it was run: {stdout}"
+        );
+        let error = "error: 2 of the ratios may have more than 0.5 times the teacher's perplexity";
+        assert!(stderr.contains(error), "{stderr}");
+    }
+    let lines: Vec<String> = [place.run(&resume).1, place.run(&["report", "high"]).1]
+        .iter()
+        .map(|text| {
+            text.lines()
+                .filter(|line| line.starts_with("FAIL: "))
+                .collect()
+        })
+        .collect();
+    assert_eq!(lines[0], lines[1]);
+    for file in ["report.md", "report/report.html", "report/model-card.md"] {
+        let text = std::fs::read_to_string(place.path("high").join(file)).unwrap();
+        assert!(
+            text.contains("0 % has at most 0.5 times the teacher"),
+            "{file}"
+        );
+    }
+
+    // `eval all` finds what the gate has measured, and the same of it.
+    let kept = || {
+        let entries = std::fs::read_dir(place.path("high/eval/kept")).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let held_out = names.filter(|name| name.starts_with("held-out"));
+        held_out.count()
+    };
+    assert_eq!(kept(), 2);
+    let all = [
+        "eval",
+        "all",
+        "high",
+        "--last",
+        "--gate",
+        "0.5",
+        "--prompts",
+        "2",
+        "--reply-tokens",
+        "2",
+        "--distances",
+        "0",
+        "--count",
+        "1",
+    ];
+    let (code, stdout, _) = place.run(&all);
+    assert_eq!(
+        (code, kept()),
+        (Some(1), 2 + 2),
+        "teacher and control came on top"
+    );
+    let of_all: String = stdout
+        .lines()
+        .filter(|line| line.starts_with("FAIL: "))
+        .collect();
+    assert_eq!(of_all, lines[0]);
+}
+
+#[test]
 fn a_student_is_compared_with_its_teacher_on_a_text() {
     let place = Workplace::new();
     let convert = ["convert", "--model", "teacher", "--out", "student"];

@@ -2,6 +2,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use eval::fidelity::Agreement;
 
 use crate::ablation;
 use crate::backend::{Device, InnerBackend};
@@ -10,9 +11,11 @@ use crate::commands::Outcome;
 use crate::dashboard::{self, Display};
 use crate::data::{self, Datasets};
 use crate::error::DistillError;
-use crate::recipe::{Plan, PlanDifference};
+use crate::evaluation::{Bench, EvaluationSettings, Gate, Kept, Subject, batch_limits, subjects};
+use crate::recipe::{ArmPlan, Plan, PlanDifference};
 use crate::run::{
-    Event, EventLog, EventSink, Manifest, Requests, RunFolder, StopFlag, Tee, host_total_bytes,
+    Event, EventLog, EventSink, Manifest, Requests, RunFolder, RunState, StopFlag, Tee,
+    host_total_bytes,
 };
 use crate::sweep::{self, ModelWorkshop, Selection, SweepOutcome, SweepSetup, Teacher};
 use crate::teacher_cache::{self, TeacherCaches};
@@ -177,7 +180,56 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
         folder,
         auto_batch: *auto_batch,
     };
-    sweep::run_sweep(setup, &mut workshop, events, stop)
+    let outcome = sweep::run_sweep(setup, &mut workshop, events, stop)?;
+    if let (SweepOutcome::Finished(_), Some(bar)) = (&outcome, plan.eval.gate) {
+        hold_against(bar, run, &data)?;
+    }
+    Ok(outcome)
+}
+
+/// Holds the main arm against the bar of its recipe, once all of it is finished, and writes the result down.
+fn hold_against(bar: f64, run: &Run, data: &Datasets) -> anyhow::Result<()> {
+    let (plan, folder) = (&run.manifest.plan, run.folder);
+    let state = folder.state()?;
+    if is_main_arm_open(plan, &state) {
+        return Ok(());
+    }
+    let bench = Bench {
+        settings: EvaluationSettings::default(),
+        teacher: run.teacher,
+        precision: plan.precision,
+        held_out: &data.eval_perplexity,
+        tasks: &[],
+        generative: &[],
+        limits: batch_limits(),
+        kept: Kept::of_run(folder.path()),
+        device: run.device,
+    };
+    let mut measured: Vec<(Subject, Vec<Agreement>)> = Vec::new();
+    for subject in subjects(plan, &state, folder.path()) {
+        if subject.is_result() {
+            let found = bench.agreement(&subject)?;
+            measured.push((subject, found));
+        }
+    }
+    if measured.is_empty() {
+        // An ablation or drafters: no arm is the main one.
+        return Ok(());
+    }
+    let results = measured.iter();
+    let gate = Gate::of(results.map(|(subject, found)| (subject, &found[..])), bar);
+    folder.write_json(Gate::FILE, &gate)?;
+    sweep::write_report(plan, folder)?;
+    Ok(())
+}
+
+/// Whether a stage of the main arm is not finished yet, whichever process is to run it.
+fn is_main_arm_open(plan: &Plan, state: &RunState) -> bool {
+    let mut stages = plan.stages().filter(|stage| stage.arm == ArmPlan::CHAIN);
+    stages.any(|stage| {
+        let done = state.find(&stage.arm, stage.attention_ratio, stage.kind);
+        done.is_none()
+    })
 }
 
 /// The data of the plan, made by one process and read by the others; `None` if it was stopped.
@@ -283,15 +335,28 @@ fn finish(outcome: SweepOutcome, run: &Run, display: Display) -> anyhow::Result<
             for line in teacher_cache::truncation_lines(run.folder.path())? {
                 println!("{line}");
             }
+            let plan = &run.manifest.plan;
+            let state = run.folder.state()?;
+            let gate = Gate::read(run.folder.path(), &state)?;
+            for line in gate.iter().flat_map(Gate::lines) {
+                println!("{line}");
+            }
             say(format!(
                 "checkpoints and log are in `{path}`; `distill report {path}` writes it up"
             ));
-            let (done, all) = run.folder.state()?.count(&run.manifest.plan);
+            let (done, all) = state.count(plan);
             if done < all {
                 say(format!(
                     "{done} of {all} stages of the plan are finished; `distill report {path}` joins the arms"
                 ));
             }
+            if plan.eval.gate.is_some() && is_main_arm_open(plan, &state) {
+                say(
+                    "`eval.gate` waits for the other ratios: it is for the main arm as a whole"
+                        .into(),
+                );
+            }
+            gate.map_or(Ok(()), |gate| gate.check())?;
             Ok(Outcome::Done)
         }
         SweepOutcome::Interrupted => {

@@ -8,6 +8,7 @@ use crate::checkpoint::write_atomically;
 use crate::cli::ReportArgs;
 use crate::commands::Outcome;
 use crate::curves;
+use crate::evaluation::Gate;
 use crate::report::{self, RunFacts};
 use crate::sweep;
 use crate::teacher_cache;
@@ -50,6 +51,9 @@ pub fn run(args: ReportArgs) -> anyhow::Result<Outcome> {
         return Ok(Outcome::Done);
     }
     for line in teacher_cache::truncation_lines(&args.run)? {
+        println!("{line}");
+    }
+    for line in facts.gate.iter().flat_map(Gate::lines) {
         println!("{line}");
     }
     let other = args.compare.as_deref().map(RunFacts::read).transpose()?;

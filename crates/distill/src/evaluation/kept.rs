@@ -12,6 +12,10 @@ use crate::checkpoint::{hex, write_atomically};
 /// Raised when a measure changes what it measures: nothing kept before counts any more.
 const FORMAT: u32 = 1;
 
+/// Folder of the evaluation in a run folder, and in it of what was measured.
+pub const FOLDER: &str = "eval";
+const KEPT: &str = "kept";
+
 /// A folder of measurements, one file each, found by everything that they depend on.
 pub struct Kept {
     /// None: nothing is kept.
@@ -24,6 +28,11 @@ impl Kept {
         Self {
             folder: Some(folder.into()),
         }
+    }
+
+    /// Those of a run, which `eval all` and the gate of a sweep share.
+    pub fn of_run(run_dir: &Path) -> Self {
+        Self::new(&run_dir.join(FOLDER).join(KEPT))
     }
 
     /// Where nothing is kept.

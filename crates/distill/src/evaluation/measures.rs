@@ -26,7 +26,7 @@ const REPLY_ROWS: usize = 32;
 const TEXT_PROMPT: usize = 32;
 
 /// How much is measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize)]
 pub struct EvaluationSettings {
     /// Held-out prompts that are answered.
     pub prompts: usize,
@@ -98,24 +98,7 @@ impl<B: SsmBackend> Bench<'_, B> {
             loaded: model,
         };
         progress("held-out replies");
-        let examples: Vec<MaskedExample> = self
-            .held_out
-            .iter()
-            .map(|example| MaskedExample {
-                ids: &example.ids,
-                is_scored: &example.targets,
-            })
-            .collect();
-        let key = self.key(subject, json!({ "held_out": hash(self.held_out)? }));
-        let held_out = self.kept.of("held-out", &key, || {
-            Ok(compare(
-                teacher,
-                student.model()?,
-                &examples,
-                self.limits,
-                |_| (),
-            )?)
-        })?;
+        let held_out = self.held_out(subject, &mut student)?;
         progress("replies of its own");
         let own_text = self.own_text(subject, &mut student)?;
         progress("recall and look-up by distance");
@@ -165,6 +148,40 @@ impl<B: SsmBackend> Bench<'_, B> {
             distances,
             tasks,
             generative,
+        })
+    }
+
+    /// What a student and its teacher make of the held-out replies, one each: what a gate needs.
+    ///
+    /// # Errors
+    /// As [`Bench::measure`].
+    pub fn agreement(&self, subject: &Subject) -> anyhow::Result<Vec<Agreement>> {
+        let mut student = Student {
+            subject,
+            bench: self,
+            loaded: None,
+        };
+        self.held_out(subject, &mut student)
+    }
+
+    fn held_out(
+        &self,
+        subject: &Subject,
+        student: &mut Student<B>,
+    ) -> anyhow::Result<Vec<Agreement>> {
+        let examples: Vec<MaskedExample> = self
+            .held_out
+            .iter()
+            .map(|example| MaskedExample {
+                ids: &example.ids,
+                is_scored: &example.targets,
+            })
+            .collect();
+        let teacher = &self.teacher.model;
+        let key = self.key(subject, json!({ "held_out": hash(self.held_out)? }));
+        self.kept.of("held-out", &key, || {
+            let student = student.model()?;
+            Ok(compare(teacher, student, &examples, self.limits, |_| ())?)
         })
     }
 

@@ -346,27 +346,6 @@ fn verdicts(measured: &[(Subject, Measured)]) -> Vec<String> {
     lines
 }
 
-/// Whether the last checkpoint of each ratio of the main arm has at most `bar` times the teacher's perplexity, by the upper end
-/// of the interval: a line each, and how many have more.
-pub fn gate_lines(measured: &[(Subject, Measured)], bar: f64) -> (Vec<String>, usize) {
-    let (mut lines, mut failed) = (Vec::new(), 0);
-    for (subject, measured) in measured.iter().filter(|(subject, _)| subject.is_result()) {
-        let found = perplexity_ratio(&measured.held_out);
-        let is_passed = found.is_some_and(|ratio| ratio.high <= bar);
-        failed += usize::from(!is_passed);
-        let shown = found.map_or("nothing was scored".into(), |ratio| {
-            let Interval { value, low, high } = ratio;
-            format!("{value:.3}, 95 % {low:.3} to {high:.3}")
-        });
-        let verdict = if is_passed { "PASS" } else { "FAIL" };
-        let label = subject.label();
-        lines.push(format!(
-            "{verdict}: {label} has at most {bar} times the teacher's perplexity: {shown}"
-        ));
-    }
-    (lines, failed)
-}
-
 /// The report as text for a terminal.
 pub fn text_report(measured: &[(Subject, Measured)]) -> String {
     let rows = summaries(measured);

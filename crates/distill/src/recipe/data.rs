@@ -72,4 +72,7 @@ pub struct EvalTable {
     pub speed_tokens: Option<usize>,
     /// Held-out prompts that teacher and student answer after each stage, to be read (2).
     pub samples: Option<usize>,
+    /// Most times the teacher's perplexity that the last checkpoint of every ratio may have, by the upper end of a 95 % interval
+    /// (none).
+    pub gate: Option<f64>,
 }

@@ -88,6 +88,9 @@ pub struct EvalPlan {
         skip_serializing_if = "EvalPlan::is_default_samples"
     )]
     pub samples: usize,
+    /// Most times the teacher's perplexity that the last checkpoint of every ratio may have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<f64>,
 }
 
 impl EvalPlan {

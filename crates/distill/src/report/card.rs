@@ -27,6 +27,12 @@ pub fn model_card(facts: &RunFacts) -> String {
             let _ = write!(card, "{}\n{LEGEND}\n", sweep::markdown_table(&facts.rows));
         }
     }
+    if let Some(gate) = &facts.gate {
+        card += "\n## The recipe's bar\n\n";
+        for line in gate.lines() {
+            let _ = writeln!(card, "- {line}");
+        }
+    }
     card += "\n## What the paper found, and this run\n\n";
     for check in shape_checks(&facts.rows) {
         let word = match check.verdict {

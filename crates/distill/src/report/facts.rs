@@ -4,6 +4,7 @@ use std::path::Path;
 use crate::ablation::{self, Comparison};
 use crate::curves::{RunHistory, history};
 use crate::error::DistillError;
+use crate::evaluation::Gate;
 use crate::run::{Manifest, RunFolder, RunState};
 use crate::sweep::{self, SweepRow};
 
@@ -22,6 +23,8 @@ pub struct RunFacts {
     pub rows: Vec<SweepRow>,
     /// What its arms are compared for, if it is an ablation.
     pub comparison: Option<Comparison>,
+    /// What its recipe's bar found, if it has one and was held against it.
+    pub gate: Option<Gate>,
 }
 
 impl RunFacts {
@@ -39,6 +42,7 @@ impl RunFacts {
             history: history(&manifest.plan, run_dir)?,
             rows: sweep::rows(&manifest.plan, &state),
             comparison: ablation::compare(&manifest.plan, run_dir)?,
+            gate: Gate::read(run_dir, &state)?,
             manifest,
             state,
         })

@@ -211,14 +211,23 @@ fn checks(facts: &RunFacts) -> Vec<Check> {
         };
         return comparison.checks.iter().map(check).collect();
     }
-    let results = shape_checks(&facts.rows).into_iter();
-    results
-        .map(|result| Check {
-            verdict: word(result.verdict),
-            claim: result.claim,
-            found: result.found,
+    let of_gate = facts.gate.iter().flat_map(|gate| {
+        gate.results.iter().map(|result| Check {
+            verdict: word(match result.is_passed {
+                true => Verdict::Pass,
+                false => Verdict::Fail,
+            }),
+            claim: gate.claim(result),
+            found: result.found(),
         })
-        .collect()
+    });
+    let results = shape_checks(&facts.rows).into_iter();
+    let of_shape = results.map(|result| Check {
+        verdict: word(result.verdict),
+        claim: result.claim,
+        found: result.found,
+    });
+    of_gate.chain(of_shape).collect()
 }
 
 /// What stands above everything else.

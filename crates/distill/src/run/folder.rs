@@ -102,12 +102,19 @@ impl RunFolder {
     /// # Errors
     /// [`DistillError::Io`] or [`DistillError::Malformed`].
     pub fn state_of(path: &Path) -> Result<RunState, DistillError> {
-        let file = path.join(RunState::FILE);
-        if file.is_file() {
-            read_json(&file)
-        } else {
-            Ok(RunState::default())
-        }
+        Ok(Self::read_json_of(path, RunState::FILE)?.unwrap_or_default())
+    }
+
+    /// A file of a run folder, if it is there; needs no lock.
+    ///
+    /// # Errors
+    /// [`DistillError::Io`] or [`DistillError::Malformed`].
+    pub fn read_json_of<T: DeserializeOwned>(
+        path: &Path,
+        name: &str,
+    ) -> Result<Option<T>, DistillError> {
+        let file = path.join(name);
+        file.is_file().then(|| read_json(&file)).transpose()
     }
 
     /// Changes what is recorded as finished, and returns it with what other processes have recorded meanwhile; none of

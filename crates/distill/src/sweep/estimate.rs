@@ -196,6 +196,11 @@ pub fn describe(
         time(flops, flops_per_s),
         flops_per_s / 1e9
     );
+    if let Some(bar) = plan.eval.gate {
+        text += &format!(
+            "gate: at most {bar} times the teacher's perplexity at every ratio of the main arm\n"
+        );
+    }
     Ok(text)
 }
 

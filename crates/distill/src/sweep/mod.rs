@@ -13,7 +13,7 @@ pub use estimate::{
     StageEstimate, describe, measure_flops_per_s, measure_peak_flops_per_s, parameters,
 };
 pub use models::{ModelWorkshop, check_ratios, layer_plan, model_size};
-pub use progression::{SweepOutcome, SweepSetup, run_sweep};
+pub use progression::{SweepOutcome, SweepSetup, run_sweep, write_report};
 pub use report::{
     LEGEND, RowKind, SweepRow, markdown_report, markdown_table, rows, table, text_table,
 };

@@ -7,6 +7,7 @@ use super::selection::{Selection, finished_parent};
 use super::{Ranking, Training, Workshop};
 use crate::checkpoint;
 use crate::error::DistillError;
+use crate::evaluation::Gate;
 use crate::recipe::{ArmPlan, Plan, RungPlan, StageKind, StagePlan};
 use crate::run::{Event, EventSink, FinishedStage, RunFolder, RunState, Scores, StopFlag, Tee};
 use crate::teacher_cache::truncation_lines;
@@ -60,6 +61,17 @@ pub fn run_sweep<W: Workshop>(
         sweep.events.emit(Event::RunInterrupted);
         return Ok(SweepOutcome::Interrupted);
     }
+    let rows = write_report(plan, folder)?;
+    events.emit(Event::RunFinished { rows: rows.clone() });
+    events.check()?;
+    Ok(SweepOutcome::Finished(rows))
+}
+
+/// Writes `report.json` and `report.md` of what a run folder holds, and returns the rows of the table.
+///
+/// # Errors
+/// [`DistillError::Io`](crate::DistillError::Io) or [`DistillError::Malformed`](crate::DistillError::Malformed).
+pub fn write_report(plan: &Plan, folder: &RunFolder) -> Result<Vec<SweepRow>, crate::DistillError> {
     let mut table = Vec::new();
     // While no other process records anything, so that the last report has everything.
     folder.update_state(|state| {
@@ -69,12 +81,15 @@ pub fn run_sweep<W: Workshop>(
         for line in truncation_lines(folder.path())? {
             page += &format!("\n{line}.\n");
         }
+        if let Some(gate) = Gate::read(folder.path(), state)? {
+            for line in gate.lines() {
+                page += &format!("\n- {line}");
+            }
+            page += "\n";
+        }
         checkpoint::write_atomically(&folder.path().join("report.md"), page.as_bytes())
     })?;
-    let rows = table;
-    events.emit(Event::RunFinished { rows: rows.clone() });
-    events.check()?;
-    Ok(SweepOutcome::Finished(rows))
+    Ok(table)
 }
 
 /// A model that may still be on disk.

@@ -26,7 +26,7 @@ const FILLER: [&str; 8] = [
 const SPARE_TOKENS: usize = 16;
 
 /// What is asked.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct DistanceOptions {
     /// Tokens between what is told and the question.
     pub distances: Vec<usize>,

@@ -15,15 +15,11 @@ use crate::data;
 use crate::data::task_files::{self, TaskItems};
 use crate::error::DistillError;
 use crate::evaluation::{
-    Bench, EvaluationSettings, Kept, Measured, Subject, batch_limits, gate_lines, json_report,
+    Bench, EvaluationSettings, FOLDER, Gate, Kept, Measured, Subject, batch_limits, json_report,
     markdown_report, subjects, text_report,
 };
 use crate::run::{Event, RunFolder, StopFlag};
 use crate::sweep::Teacher;
-
-/// Folder of the evaluation in a run folder, and in it of what was measured.
-const FOLDER: &str = "eval";
-const KEPT: &str = "kept";
 
 /// Prints the table on stdout and writes it as JSON and Markdown.
 ///
@@ -73,7 +69,7 @@ pub(super) fn run(args: &EvalAllArgs, device: &Device) -> anyhow::Result<Outcome
         tasks: &benchmarks.choices,
         generative: &benchmarks.replies,
         limits: batch_limits(),
-        kept: Kept::new(&args.run.join(FOLDER).join(KEPT)),
+        kept: Kept::of_run(&args.run),
         device,
     };
     let mut all = vec![Subject::teacher(config.n_layers, &teacher.sha256)];
@@ -113,14 +109,16 @@ pub(super) fn run(args: &EvalAllArgs, device: &Device) -> anyhow::Result<Outcome
     let Some(bar) = args.gate else {
         return Ok(Outcome::Done);
     };
-    let (lines, failed) = gate_lines(&measured, bar);
+    let results = measured.iter();
+    let gate = Gate::of(
+        results.map(|(subject, found)| (subject, &found.held_out[..])),
+        bar,
+    );
     if !args.json {
-        writeln!(stdout, "\n{}", lines.join("\n"))?;
+        writeln!(stdout, "\n{}", gate.lines().join("\n"))?;
     }
-    match failed {
-        0 => Ok(Outcome::Done),
-        failed => Err(DistillError::Gate { failed, bar }.into()),
-    }
+    gate.check()?;
+    Ok(Outcome::Done)
 }
 
 /// The benchmarks whose file is in the folder.

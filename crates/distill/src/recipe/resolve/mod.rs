@@ -45,7 +45,7 @@ impl Plan {
                 Some(table) => Some(teacher_cache::teacher_cache(table, &check)?),
                 None => None,
             },
-            eval: eval(recipe),
+            eval: eval(recipe, &check)?,
             checkpoint: checkpoint(recipe, &check)?,
             guard: guard(recipe, &check)?,
             ablation: None,
@@ -213,8 +213,15 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
     })
 }
 
-fn eval(recipe: &Recipe) -> EvalPlan {
-    EvalPlan {
+fn eval(recipe: &Recipe, check: &Check) -> Result<EvalPlan, DistillError> {
+    let gate = recipe.eval.gate;
+    check.that(
+        gate.is_none_or(|bar| bar > 0.0 && bar.is_finite()),
+        "eval.gate",
+        || gate.unwrap_or_default().to_string(),
+        "above 0 (try 1.3)",
+    )?;
+    Ok(EvalPlan {
         perplexity_sequences: recipe.eval.perplexity_sequences.unwrap_or(64),
         task_examples: recipe.eval.task_examples.unwrap_or(64),
         speed_tokens: recipe.eval.speed_tokens.unwrap_or(64),
@@ -222,7 +229,8 @@ fn eval(recipe: &Recipe) -> EvalPlan {
             .eval
             .samples
             .unwrap_or_else(EvalPlan::default_samples),
-    }
+        gate,
+    })
 }
 
 fn checkpoint(recipe: &Recipe, check: &Check) -> Result<CheckpointPlan, DistillError> {
