@@ -9,6 +9,7 @@ mod doctor;
 mod evaluation;
 mod export;
 mod fixture_model;
+mod hub;
 mod parity;
 mod prepare;
 mod recipes;

@@ -8,6 +8,7 @@ use model::Tokenizer;
 use model::load::LoadedModel;
 
 use crate::error::DistillError;
+use crate::hub::HubRepo;
 
 /// Name and bytes of each file of the model folder.
 type Files = &'static [(&'static str, &'static [u8])];
@@ -28,15 +29,17 @@ const FILES: Files = &[
 /// How paths call the embedded teacher.
 pub const NAME: &str = "builtin:tiny";
 
-/// Loads the model at `path`, or the embedded one if it is [`NAME`].
+/// Loads the model at `path`, the embedded one if it is [`NAME`], or one of the hub if it is an address of it.
 ///
 /// # Errors
-/// As [`model::load`](fn@model::load), or [`load`].
+/// As [`model::load`](fn@model::load), [`load`] or [`HubRepo::model_folder`].
 pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Result<LoadedModel<B>> {
     if path.as_os_str() == NAME {
-        load(device)
-    } else {
-        Ok(model::load(path, device)?)
+        return load(device);
+    }
+    match HubRepo::of_address(path)? {
+        Some(repo) => Ok(model::load(repo.model_folder()?, device)?),
+        None => Ok(model::load(path, device)?),
     }
 }
 

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 pub use chat::{AnsweringArgs, ChatArgs, ChatBenchmarkArg, JudgeArgs};
 pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
-pub use data::{DataArgs, DataCommand, GenerateDataArgs, PrepareDataArgs};
+pub use data::{DataArgs, DataCommand, FetchDataArgs, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};
 pub use drafter::{DraftTokensArg, DrafterArg};
 pub use evaluation::{

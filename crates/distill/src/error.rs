@@ -221,6 +221,24 @@ pub enum DistillError {
         /// How the names of its files begin.
         split: &'static str,
     },
+    /// An address of the hub that is not of the form.
+    #[error(
+        "`{address}` is no address of a model, expected `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION`"
+    )]
+    HubAddress {
+        /// The address.
+        address: String,
+    },
+    /// Something of the hub that is not in its cache and could not be had.
+    #[error("`{repo}` could not be had from the hub: {problem}")]
+    Hub {
+        /// The repository with its revision.
+        repo: String,
+        /// The cache of this machine.
+        cache: PathBuf,
+        /// What happened.
+        problem: String,
+    },
     /// Code of a model is to be run where there is no sandbox.
     #[error(
         "no sandbox to run a model's code in, expected `bwrap` (bubblewrap) that may make namespaces"
@@ -343,6 +361,7 @@ impl DistillError {
             | Self::NoVerifier { .. }
             | Self::NoExamples { .. }
             | Self::NotEvaluated { .. }
+            | Self::HubAddress { .. }
             | Self::NoBaseline
             | Self::NoJudgeModel { .. }
             | Self::NoKey { .. }
@@ -378,6 +397,15 @@ impl DistillError {
                 "see that it runs, or raise `--judge-timeout` and `--judge-retries`; the same command goes on with what is left"
                     .into(),
             ),
+            Self::Hub { cache, .. } => Some(format!(
+                "without a network give a folder with its files, or copy `{}` of a machine that has them (`HF_HOME` names another); \
+                 gated repositories need `HF_TOKEN`",
+                cache.display()
+            )),
+            Self::NoTaskFile { task, folder, .. } => Some(format!(
+                "with a network, `distill data fetch {task} --tasks-dir {}` puts it there",
+                folder.display()
+            )),
             Self::NoKey { .. } => {
                 Some("export it, or leave `--judge-key-env` away where no key is needed".into())
             }

@@ -19,6 +19,7 @@ pub mod dashboard;
 pub mod data;
 pub mod error;
 pub mod evaluation;
+pub mod hub;
 pub mod loss;
 pub mod recipe;
 pub mod report;

@@ -1,10 +1,12 @@
 //! Verbs that make data.
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand};
 
 use super::TemplateArg;
 use crate::data::PromptKind;
+use crate::data::task_sources::TASK_SOURCES;
 
 /// Arguments of `data`.
 #[derive(Debug, Args)]
@@ -19,6 +21,24 @@ pub struct DataArgs {
 pub enum DataCommand {
     /// Check every row, tokenise it with a model's tokenizer and write a folder that recipes take as `data.prepared`
     Prepare(PrepareDataArgs),
+    /// Put benchmarks from the Hugging Face hub where `eval` looks for them
+    Fetch(FetchDataArgs),
+}
+
+/// Arguments of `data fetch`.
+#[derive(Debug, Args)]
+pub struct FetchDataArgs {
+    /// Benchmarks, or `all`
+    #[arg(required = true, value_name = "TASK", value_parser = task_names())]
+    pub tasks: Vec<String>,
+    /// Folder of benchmarks, as of `eval zero-shot`; what is there stays
+    #[arg(long, value_name = "DIR")]
+    pub tasks_dir: PathBuf,
+}
+
+fn task_names() -> PossibleValuesParser {
+    let names = TASK_SOURCES.iter().map(|source| source.task);
+    names.chain(["all"]).collect::<Vec<_>>().into()
 }
 
 /// Arguments of `data prepare`.

@@ -1,13 +1,15 @@
-//! `data`: training data made ready ahead.
+//! `data`: training data made ready ahead, and benchmarks fetched.
+use std::io::Write;
 
 use anyhow::Context;
 use model::{ChatTemplate, JinjaTemplate};
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
-use crate::cli::{DataArgs, DataCommand, PrepareDataArgs, TemplateArg};
+use crate::cli::{DataArgs, DataCommand, FetchDataArgs, PrepareDataArgs, TemplateArg};
 use crate::commands::Outcome;
 use crate::data::prepared::{Kind, NAMED_ROWS, Prepared, Source, prepare};
+use crate::data::task_sources::{TASK_SOURCES, TaskSource};
 use crate::error::DistillError;
 
 /// Runs the verb.
@@ -17,7 +19,25 @@ use crate::error::DistillError;
 pub fn run(args: DataArgs, device: &Device) -> anyhow::Result<Outcome> {
     match args.command {
         DataCommand::Prepare(args) => run_prepare(args, device),
+        DataCommand::Fetch(args) => run_fetch(&args),
     }
+}
+
+/// Prints the files that were written, a line each.
+fn run_fetch(args: &FetchDataArgs) -> anyhow::Result<Outcome> {
+    let is_asked = |source: &&TaskSource| {
+        let mut names = args.tasks.iter();
+        names.any(|name| name == source.task || name == "all")
+    };
+    for source in TASK_SOURCES.iter().filter(is_asked) {
+        let written = source
+            .fetch(&args.tasks_dir)
+            .with_context(|| format!("task `{}`", source.task))?;
+        for path in written {
+            writeln!(std::io::stdout(), "{}", path.display())?;
+        }
+    }
+    Ok(Outcome::Done)
 }
 
 fn run_prepare(args: PrepareDataArgs, device: &Device) -> anyhow::Result<Outcome> {

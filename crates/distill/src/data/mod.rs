@@ -19,6 +19,7 @@ pub(crate) mod records;
 pub(crate) mod repeats;
 mod split;
 pub mod task_files;
+pub mod task_sources;
 pub mod text;
 pub mod token_ids;
 // One word a line would be hundreds of lines.

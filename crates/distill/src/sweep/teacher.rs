@@ -27,7 +27,7 @@ impl<B: SsmBackend> Teacher<B> {
         let loaded = match source {
             TeacherSource::Builtin(_) => builtin::load(device)?,
             TeacherSource::Path(path) => {
-                model::load(path, device).with_context(|| format!("teacher `{name}`"))?
+                builtin::load_path(path, device).with_context(|| format!("teacher `{name}`"))?
             }
         };
         let tokenizer = loaded.tokenizer.with_context(|| {
