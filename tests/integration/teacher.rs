@@ -98,6 +98,8 @@ fn save_teacher(folder: &Path) {
         rms_norm_eps: 1e-5,
         tie_word_embeddings: true,
         max_position_embeddings: 512,
+        sliding_window: None,
+        qkv_bias: false,
         bos_token_id: None,
         eos_token_ids: vec![2],
     });

@@ -89,6 +89,10 @@ pub struct LlamaConfig {
     pub tie_word_embeddings: bool,
     /// Context in tokens
     pub max_position_embeddings: usize,
+    /// Keys that a token's attention sees at most, its own included (Mistral); all where there is none
+    pub sliding_window: Option<usize>,
+    /// Queries, keys and values have biases (Qwen2)
+    pub qkv_bias: bool,
     /// Token put before a text, if any
     pub bos_token_id: Option<u32>,
     /// Tokens that end a text
@@ -131,6 +135,17 @@ impl LlamaConfig {
             if !(1..=1 << 24).contains(&value) {
                 return Err(ModelError::config(origin, field, value, "1 to 16777216"));
             }
+        }
+        if let Some(window) = self.sliding_window
+            && (window == 0 || self.qkv_bias)
+        {
+            let expected = "absent, or at least 1 in a model without biases";
+            return Err(ModelError::config(
+                origin,
+                "sliding_window",
+                window,
+                expected,
+            ));
         }
         if !self.n_heads.is_multiple_of(self.n_kv_heads) {
             let expected = format!("a divisor of the {} query heads", self.n_heads);

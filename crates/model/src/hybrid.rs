@@ -312,10 +312,11 @@ impl<B: SsmBackend> HybridModel<B> {
         }
         let attention = || {
             let rotary = Rotary::new(&self.frequencies, 0, seq, device);
-            match documents {
+            let context = match documents {
                 Some(documents) => AttentionContext::packed(&rotary, documents),
                 None => AttentionContext::new(rotary),
-            }
+            };
+            context.within(self.config.llama.sliding_window, batch)
         };
         PassContext {
             attention: self.has_attention().then(attention),

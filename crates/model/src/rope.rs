@@ -56,6 +56,10 @@ impl<B: Backend> Rotary<B> {
         self.angles.clone()
     }
 
+    pub(crate) fn device(&self) -> B::Device {
+        self.angles.device()
+    }
+
     pub(crate) fn positions(&self) -> usize {
         self.angles.dims()[1]
     }

@@ -12,3 +12,4 @@ mod naive_gradients;
 mod named;
 mod packing;
 mod rewinding;
+mod teachers;

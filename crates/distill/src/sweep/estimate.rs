@@ -311,6 +311,8 @@ mod tests {
             rms_norm_eps: 1e-5,
             tie_word_embeddings: true,
             max_position_embeddings: 64,
+            sliding_window: None,
+            qkv_bias: false,
             bos_token_id: None,
             eos_token_ids: vec![],
         };

@@ -30,6 +30,8 @@ where
     let shared = client.properties().hardware.max_shared_memory_size;
     let layout = layout(p).filter(|layout| layout.shared_bytes() <= shared);
     let is_few = p.batch() * p.seq <= FEW_ROWS && operands.keys.dtype == operands.values.dtype;
+    // The kernel looks at all keys.
+    let is_few = is_few && p.window.is_none();
     let Some(layout) = layout.filter(|_| is_few) else {
         return reference::forward::<CubeBackend<R, F, I, BT>>(operands, p);
     };

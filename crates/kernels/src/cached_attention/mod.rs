@@ -8,6 +8,8 @@
 //! out_t = sum over k <= t of p_tk v_k
 //! ```
 //!
+//! With a sliding window of `w` tokens the first key is `t - w + 1`, not 0.
+//!
 //! Query heads share the keys of their group. Sequences may differ in length. Few tokens are one launch on a GPU, with sums in
 //! f32 and scores that never reach the memory; many are products of matrices.
 
@@ -67,6 +69,8 @@ pub struct CachedAttentionInputs<'a, B: Backend> {
     pub values: Tensor<B, 4>,
     /// Tokens in the cache.
     pub lens: &'a CacheLengths<B>,
+    /// Keys that a query sees at most, its own included; all where there is none.
+    pub window: Option<usize>,
 }
 
 /// What comes of new tokens.

@@ -19,6 +19,8 @@ pub struct CachedAttentionProblem {
     pub own_angles: bool,
     /// Tokens of each sequence in the cache.
     pub lens: Vec<usize>,
+    /// Keys that a query sees at most, where that is fewer than there are.
+    pub window: Option<usize>,
 }
 
 impl CachedAttentionProblem {
@@ -62,6 +64,9 @@ impl CachedAttentionProblem {
                 seq,
             });
         }
+        if let Some(window) = inputs.window {
+            check.not_empty(&[("window", window)])?;
+        }
         Ok(Self {
             seq,
             n_heads: heads,
@@ -70,6 +75,7 @@ impl CachedAttentionProblem {
             room,
             own_angles,
             lens,
+            window: inputs.window.filter(|window| *window < past + seq),
         })
     }
 

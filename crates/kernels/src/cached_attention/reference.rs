@@ -40,7 +40,7 @@ pub fn forward<B: SsmBackend>(
     let stacked = [batch, p.n_kv_heads, p.n_heads / p.n_kv_heads * p.seq, width];
     let k = keys.clone().narrow(2, 0, seen);
     let mut scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
-    if p.is_ragged() {
+    if p.is_ragged() || p.window.is_some() {
         let dims = scores.dims();
         let by_query = [batch, p.n_heads, p.seq, seen];
         let hidden = hidden::<B>(p, seen, &scores.device());
@@ -82,12 +82,17 @@ fn write<B: Backend>(
     p.lens.iter().enumerate().fold(room, write_row)
 }
 
-/// Added to the scores where sequences differ in length: hides from each query the keys after its own,
-/// `[batch, 1, seq, keys]`.
+/// Added to the scores where sequences differ in length or have a window: hides from each query the keys after its own and
+/// those before its window, `[batch, 1, seq, keys]`.
 fn hidden<B: Backend>(p: &CachedAttentionProblem, keys: usize, device: &Device<B>) -> Tensor<B, 4> {
     let queries = p.lens.iter().flat_map(|start| *start..start + p.seq);
-    let values =
-        queries.flat_map(|own| (0..keys).map(move |key| if key > own { HIDDEN } else { 0.0 }));
+    let window = p.window.unwrap_or(usize::MAX);
+    let values = queries.flat_map(|own| {
+        (0..keys).map(move |key| match key > own || own - key >= window {
+            true => HIDDEN,
+            false => 0.0,
+        })
+    });
     let shape = [p.batch(), 1, p.seq, keys];
     Tensor::from_data(TensorData::new(values.collect(), shape), device)
 }

@@ -17,12 +17,16 @@ pub(crate) struct Case {
     room: usize,
     own_angles: bool,
     lens: Vec<usize>,
+    window: Option<usize>,
 }
 
 /// Empty caches and full ones, sequences of one length and of several, rounds that are cut, heads of odd widths.
 pub(crate) fn cases() -> Vec<Case> {
     let mut cases = Vec::new();
-    let mut add = |[seq, n_heads, n_kv_heads, head_dim]: [usize; 4], lens: &[usize], free| {
+    let add = |cases: &mut Vec<Case>,
+               [seq, n_heads, n_kv_heads, head_dim]: [usize; 4],
+               lens: &[usize],
+               free| {
         let longest = lens.iter().copied().max().unwrap_or(0);
         cases.push(Case {
             seq,
@@ -32,23 +36,33 @@ pub(crate) fn cases() -> Vec<Case> {
             room: longest + seq + free,
             own_angles: lens.iter().any(|len| *len != longest),
             lens: lens.to_vec(),
+            window: None,
         });
     };
-    add([1, 9, 3, 64], &[0], 16);
-    add([1, 9, 3, 64], &[37], 10);
-    add([1, 3, 1, 64], &[255], 0);
-    add([1, 3, 3, 64], &[256], 1);
-    add([1, 2, 1, 32], &[700], 0);
-    add([5, 9, 3, 64], &[20], 7);
-    add([3, 4, 2, 8], &[9, 9], 0);
-    add([2, 6, 3, 20], &[11, 0, 30], 3);
-    add([5, 9, 3, 64], &[300, 12, 0, 257], 2);
-    add([1, 2, 2, 2], &[3], 0);
-    add([1, 1, 1, 96], &[250], 5);
-    add([1, 2, 1, 128], &[33, 40], 0);
-    add([32, 2, 1, 16], &[6], 0);
-    add([40, 2, 1, 16], &[6], 4);
-    add([20, 2, 1, 16], &[6, 3], 4);
+    add(&mut cases, [1, 9, 3, 64], &[0], 16);
+    add(&mut cases, [1, 9, 3, 64], &[37], 10);
+    add(&mut cases, [1, 3, 1, 64], &[255], 0);
+    add(&mut cases, [1, 3, 3, 64], &[256], 1);
+    add(&mut cases, [1, 2, 1, 32], &[700], 0);
+    add(&mut cases, [5, 9, 3, 64], &[20], 7);
+    add(&mut cases, [3, 4, 2, 8], &[9, 9], 0);
+    add(&mut cases, [2, 6, 3, 20], &[11, 0, 30], 3);
+    add(&mut cases, [5, 9, 3, 64], &[300, 12, 0, 257], 2);
+    add(&mut cases, [1, 2, 2, 2], &[3], 0);
+    add(&mut cases, [1, 1, 1, 96], &[250], 5);
+    add(&mut cases, [1, 2, 1, 128], &[33, 40], 0);
+    add(&mut cases, [32, 2, 1, 16], &[6], 0);
+    add(&mut cases, [40, 2, 1, 16], &[6], 4);
+    add(&mut cases, [20, 2, 1, 16], &[6, 3], 4);
+    // Windows: of one key, cut by the new tokens, longer than all there is; also where sequences differ in length.
+    for (window, [seq, len]) in [(1, [1, 9]), (5, [1, 30]), (4, [7, 10]), (50, [3, 20])] {
+        add(&mut cases, [seq, 4, 2, 16], &[len], 3);
+        add(&mut cases, [seq, 4, 2, 16], &[len, 2], 3);
+        let last = cases.len() - 2;
+        cases[last..]
+            .iter_mut()
+            .for_each(|case| case.window = Some(window));
+    }
     cases
 }
 
@@ -144,7 +158,11 @@ impl Case {
             {
                 let query = self.head(inputs, sequence, token, head);
                 let kv_head = head / (self.n_heads / self.n_kv_heads);
-                let seen = || (0..=len + token).map(|key| self.place(sequence, kv_head, key));
+                let own = len + token;
+                let first = self
+                    .window
+                    .map_or(0, |window| (own + 1).saturating_sub(window));
+                let seen = || (first..=own).map(|key| self.place(sequence, kv_head, key));
                 let scores: Vec<f64> = seen()
                     .map(|from| {
                         let pairs = query.iter().zip(&keys[from..]);
@@ -181,6 +199,7 @@ impl Case {
             keys: wrap(upload::<B>(&inputs.keys, &cache)),
             values: wrap(upload::<B>(&inputs.values, &cache)),
             lens,
+            window: self.window,
         }
     }
 
@@ -209,8 +228,14 @@ impl Case {
     /// Sizes, short.
     pub(crate) fn label(&self) -> String {
         format!(
-            "l{} h{} of {} p{} after {:?} in {}",
-            self.seq, self.n_heads, self.n_kv_heads, self.head_dim, self.lens, self.room
+            "l{} h{} of {} p{} after {:?} in {} window {:?}",
+            self.seq,
+            self.n_heads,
+            self.n_kv_heads,
+            self.head_dim,
+            self.lens,
+            self.room,
+            self.window
         )
     }
 }

@@ -6,10 +6,11 @@ use super::{LlamaConfig, RopeScaling};
 use crate::error::ModelError;
 
 /// Architectures whose arithmetic is the one built here.
-const MODEL_TYPES: [&str; 2] = ["llama", "mistral"];
+const MODEL_TYPES: [&str; 3] = ["llama", "mistral", "qwen2"];
 
 /// Fields that change the arithmetic, with the only value that does not.
-const NEUTRAL: [(&str, Neutral); 8] = [
+const NEUTRAL: [(&str, Neutral); 9] = [
+    ("use_sliding_window", Neutral::False),
     ("attention_bias", Neutral::False),
     ("mlp_bias", Neutral::False),
     ("rope_interleaved", Neutral::False),
@@ -31,8 +32,8 @@ impl LlamaConfig {
     /// Reads a Hugging Face `config.json`; `origin` is named in errors.
     ///
     /// `head_dim` is `hidden_size / num_attention_heads` where absent, `eos_token_id` may be a
-    /// number or a list, and rotary settings may sit in `rope_parameters`. A sliding window shorter
-    /// than the context becomes the context: up to there both models are the same.
+    /// number or a list, and rotary settings may sit in `rope_parameters`. A sliding window that
+    /// is not shorter than the context is none. `qwen2` has biases of queries, keys and values, and no window unless it says so.
     ///
     /// # Errors
     /// [`ModelError::Config`] for a missing field, and for a value this crate does not compute.
@@ -53,12 +54,14 @@ impl LlamaConfig {
             }
         };
         let (rope_theta, rope_scaling) = fields.rope()?;
-        let mut max_position_embeddings = fields
+        let max_position_embeddings = fields
             .optional_size("max_position_embeddings")?
             .unwrap_or(2048);
-        if let Some(window) = fields.optional_size("sliding_window")? {
-            max_position_embeddings = max_position_embeddings.min(window);
-        }
+        let qkv_bias = fields.get("model_type").is_some_and(|kind| kind == "qwen2");
+        let sliding_window = match qkv_bias {
+            true => None,
+            false => fields.optional_size("sliding_window")?,
+        };
         let llama = Self {
             d_model,
             n_layers: fields.size("num_hidden_layers")?,
@@ -74,6 +77,8 @@ impl LlamaConfig {
             rms_norm_eps: fields.number("rms_norm_eps")?.unwrap_or(1e-6),
             tie_word_embeddings: fields.flag("tie_word_embeddings")?,
             max_position_embeddings,
+            sliding_window: sliding_window.filter(|window| *window < max_position_embeddings),
+            qkv_bias,
             bos_token_id: fields.token_ids("bos_token_id")?.first().copied(),
             eos_token_ids: fields.token_ids("eos_token_id")?,
         };
@@ -97,9 +102,14 @@ impl LlamaConfig {
             [one] => json!(one),
             several => json!(several),
         };
-        json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+        let (architecture, model_type) = match (self.qkv_bias, self.sliding_window) {
+            (true, _) => ("Qwen2ForCausalLM", "qwen2"),
+            (false, Some(_)) => ("MistralForCausalLM", "mistral"),
+            (false, None) => ("LlamaForCausalLM", "llama"),
+        };
+        let mut json = json!({
+            "architectures": [architecture],
+            "model_type": model_type,
             "hidden_size": self.d_model,
             "num_hidden_layers": self.n_layers,
             "num_attention_heads": self.n_heads,
@@ -117,7 +127,11 @@ impl LlamaConfig {
             "max_position_embeddings": self.max_position_embeddings,
             "bos_token_id": self.bos_token_id,
             "eos_token_id": eos,
-        })
+        });
+        if let Some(window) = self.sliding_window {
+            json["sliding_window"] = json!(window);
+        }
+        json
     }
 }
 
@@ -216,7 +230,7 @@ impl<'a> Fields<'a> {
         if let Some(kind) = self.get("model_type")
             && !MODEL_TYPES.iter().any(|known| kind == known)
         {
-            return Err(self.invalid("model_type", kind, "\"llama\" or \"mistral\""));
+            return Err(self.invalid("model_type", kind, "\"llama\", \"mistral\" or \"qwen2\""));
         }
         if let Some(act) = self
             .get("hidden_act")

@@ -28,6 +28,15 @@ impl<B: SsmBackend> HybridModel<B> {
         seed: u64,
     ) -> Result<Self, ModelError> {
         let config = target_config(self.config(), ssm, plan)?;
+        let copies = matches!(init, InitFrom::Attention | InitFrom::ZeroOutput);
+        if config.llama.qkv_bias && copies && config.attn_layers != self.config().attn_layers {
+            return Err(ModelError::Convert {
+                thing: "the attention to start from",
+                found: "with biases of queries, keys and values".into(),
+                expected: "without: the mixers have no place for them (start at random, or from a model without)"
+                    .into(),
+            });
+        }
         let source = Source {
             tensors: self
                 .named_tensors()

@@ -23,6 +23,8 @@ fn llama() -> LlamaConfig {
         rms_norm_eps: 1e-5,
         tie_word_embeddings: false,
         max_position_embeddings: 64,
+        sliding_window: None,
+        qkv_bias: false,
         bos_token_id: None,
         eos_token_ids: vec![2],
     }

@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{FloatDType, Int, Tensor, backend::Backend};
 use kernels::{
     CacheLengths, CachedAttentionInputs, FusedOutput, SsmBackend, VisibleKeys, cached_attention,
     masked_softmax,
@@ -11,7 +11,7 @@ use kernels::{
 use crate::cache::KvCache;
 use crate::config::LlamaConfig;
 use crate::documents::Documents;
-use crate::params::{fused, lazy_linear, project};
+use crate::params::{fused, lazy, lazy_linear, project};
 use crate::rope::Rotary;
 
 /// What all attention layers of one pass over whole sequences share: rotations, and which keys are visible.
@@ -46,6 +46,25 @@ impl<B: Backend> AttentionContext<B> {
     }
 }
 
+impl<B: Backend> AttentionContext<B> {
+    /// The same with at most the last `window` keys visible to each token of `batch` sequences.
+    pub(crate) fn within(mut self, window: Option<usize>, batch: usize) -> Self {
+        let seq = self.visible.seq;
+        let Some(window) = window.filter(|window| *window < seq) else {
+            return self;
+        };
+        let device = self.rotary.device();
+        let own = Tensor::<B, 1, Int>::arange(0..seq as i64, &device).float();
+        let first = own.sub_scalar(window as f32 - 1.0).clamp_min(0.0);
+        let first = first.reshape([1, seq]).expand([batch, seq]);
+        self.visible.first = Some(match self.visible.first.take() {
+            Some(documents) => first.max_pair(documents),
+            None => first,
+        });
+        self
+    }
+}
+
 /// What all attention layers share in a pass over tokens that continue a cache.
 #[derive(Clone, Debug)]
 pub(crate) struct ContinuedAttention<B: Backend> {
@@ -55,7 +74,7 @@ pub(crate) struct ContinuedAttention<B: Backend> {
     pub lens: CacheLengths<B>,
 }
 
-/// Grouped-query attention without biases.
+/// Grouped-query attention; queries, keys and values may have biases.
 #[derive(Module, Debug)]
 pub struct Attention<B: Backend> {
     q_proj: Linear<B>,
@@ -65,21 +84,43 @@ pub struct Attention<B: Backend> {
     n_heads: usize,
     n_kv_heads: usize,
     head_dim: usize,
+    window: Option<usize>,
 }
 
 impl<B: Backend> Attention<B> {
     pub(crate) fn skeleton(llama: &LlamaConfig, device: &B::Device) -> Self {
         let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+        let biased = |width: usize| Linear {
+            bias: llama.qkv_bias.then(|| lazy([width], device)),
+            ..lazy_linear(d_model, width, device)
+        };
         Self {
-            q_proj: lazy_linear(d_model, d_inner, device),
-            k_proj: lazy_linear(d_model, d_xb, device),
-            v_proj: lazy_linear(d_model, d_xb, device),
+            q_proj: biased(d_inner),
+            k_proj: biased(d_xb),
+            v_proj: biased(d_xb),
             o_proj: lazy_linear(d_inner, d_model, device),
             n_heads: llama.n_heads,
             n_kv_heads: llama.n_kv_heads,
             head_dim: llama.head_dim,
+            window: llama.sliding_window,
         }
     }
+}
+
+/// As [`project`], with the bias if there is one.
+fn project_biased<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    let projected = project(layer, x);
+    let bias = layer.bias.as_ref().map(|bias| bias.val());
+    match bias {
+        Some(bias) => add_bias(projected, bias),
+        None => projected,
+    }
+}
+
+/// Adds `bias`, `[channels]`, to every token of `x`, `[batch, seq, channels]`, in the type of `x`.
+fn add_bias<B: Backend>(x: Tensor<B, 3>, bias: Tensor<B, 1>) -> Tensor<B, 3> {
+    let bias = bias.cast(FloatDType::from(x.dtype()));
+    x + bias.unsqueeze()
 }
 
 impl<B: SsmBackend> Attention<B> {
@@ -92,9 +133,13 @@ impl<B: SsmBackend> Attention<B> {
         let (heads, kv_heads, width) = (self.n_heads, self.n_kv_heads, self.head_dim);
         let stacked = [batch, kv_heads, heads / kv_heads * seq, width];
 
-        let q = context.rotary.apply(project(&self.q_proj, h.clone()));
-        let k = context.rotary.apply(project(&self.k_proj, h.clone()));
-        let v = project(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
+        let q = context
+            .rotary
+            .apply(project_biased(&self.q_proj, h.clone()));
+        let k = context
+            .rotary
+            .apply(project_biased(&self.k_proj, h.clone()));
+        let v = project_biased(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
         let v = v.swap_dims(1, 2);
 
         let scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
@@ -119,6 +164,12 @@ impl<B: SsmBackend> Attention<B> {
         let [batch, seq, _] = x.dims();
         let weights = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.weight.val());
         let qkv = fused(Some(norm), x.clone(), weights, FusedOutput::SideBySide);
+        let biases = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.bias.as_ref());
+        let biases: Vec<Tensor<B, 1>> = biases.into_iter().flatten().map(|b| b.val()).collect();
+        let qkv = match biases.is_empty() {
+            true => qkv,
+            false => add_bias(qkv, Tensor::cat(biases, 0)),
+        };
         let heads = [batch, self.n_kv_heads, self.head_dim];
         let [keys, values] = cache.take(heads, context.lens.longest(), seq, &x.device());
         let inputs = CachedAttentionInputs {
@@ -127,6 +178,7 @@ impl<B: SsmBackend> Attention<B> {
             keys,
             values,
             lens: &context.lens,
+            window: self.window,
         };
         let found = cached_attention(inputs).expect("the cache is the layer's own, and has room");
         cache.put([found.keys, found.values]);

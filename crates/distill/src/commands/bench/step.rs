@@ -137,6 +137,8 @@ pub(super) fn smollm2_135m() -> LlamaConfig {
         rms_norm_eps: 1e-5,
         tie_word_embeddings: true,
         max_position_embeddings: 8192,
+        sliding_window: None,
+        qkv_bias: false,
         bos_token_id: None,
         eos_token_ids: Vec::new(),
     }

@@ -181,6 +181,8 @@ impl PretrainRecipe {
             rms_norm_eps: 1e-5,
             tie_word_embeddings: true,
             max_position_embeddings: model.max_position_embeddings,
+            sliding_window: None,
+            qkv_bias: false,
             bos_token_id: None,
             eos_token_ids: vec![eos],
         }

@@ -62,6 +62,20 @@ fn an_explicit_head_size_wins_and_end_tokens_may_be_several() {
 }
 
 #[test]
+fn a_window_counts_where_it_is_shorter_than_the_context_and_biases_go_with_qwen2() {
+    let of = |changes| {
+        let config = with(changes).unwrap();
+        (config.sliding_window, config.qkv_bias)
+    };
+    let mistral = |window| json!({"model_type": "mistral", "sliding_window": window});
+    assert_eq!(of(mistral(Some(4096))), (Some(4096), false));
+    assert_eq!(of(mistral(Some(8192))), (None, false));
+    assert_eq!(of(mistral(None)), (None, false));
+    let qwen2 = json!({"model_type": "qwen2", "sliding_window": 4096});
+    assert_eq!(of(qwen2), (None, true));
+}
+
+#[test]
 fn llama3_scaling_is_read_from_both_layouts() {
     let scaling = json!({
         "rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -88,7 +102,12 @@ fn llama3_scaling_is_read_from_both_layouts() {
 fn values_that_change_the_arithmetic_are_refused_by_name() {
     for (changes, part) in [
         (json!({"hidden_act": "gelu"}), "`hidden_act` is \"gelu\""),
-        (json!({"model_type": "qwen2"}), "`model_type` is \"qwen2\""),
+        (json!({"model_type": "qwen3"}), "`model_type` is \"qwen3\""),
+        (
+            json!({"model_type": "qwen2", "use_sliding_window": true}),
+            "`use_sliding_window` is true",
+        ),
+        (json!({"sliding_window": 0}), "`sliding_window` is 0"),
         (json!({"attention_bias": true}), "`attention_bias` is true"),
         (
             json!({"rope_scaling": {"type": "yarn", "factor": 4.0}}),
@@ -129,6 +148,8 @@ fn what_is_written_is_what_is_read() {
         json!({}),
         json!({"eos_token_id": [1, 2], "tie_word_embeddings": false}),
         json!({"eos_token_id": null, "bos_token_id": null}),
+        json!({"model_type": "mistral", "sliding_window": 4096}),
+        json!({"model_type": "qwen2", "sliding_window": 4096, "use_sliding_window": false}),
         json!({"rope_scaling": {
             "rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4,
             "original_max_position_embeddings": 8192,

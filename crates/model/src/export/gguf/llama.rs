@@ -9,9 +9,12 @@ use crate::rope::frequencies;
 /// Sizes under the keys of `architecture`.
 pub(super) fn metadata(file: &mut GgufWriter, architecture: &str, config: &HybridConfig) {
     let llama = &config.llama;
+    // These architectures have no window; up to it both models are the same.
+    let context = llama.max_position_embeddings;
+    let context = llama.sliding_window.map_or(context, |w| w.min(context));
     let key = |name: &str| format!("{architecture}.{name}");
     for (name, value) in [
-        ("context_length", llama.max_position_embeddings),
+        ("context_length", context),
         ("embedding_length", llama.d_model),
         ("block_count", llama.n_layers),
         ("feed_forward_length", llama.intermediate_size),

@@ -114,6 +114,8 @@ pub fn llama_config(file: &GgufFile) -> Result<LlamaConfig, ModelError> {
         rms_norm_eps,
         tie_word_embeddings: !file.tensors().contains_key("output.weight"),
         max_position_embeddings: size(file, "llama.context_length")?,
+        sliding_window: None,
+        qkv_bias: file.tensors().contains_key("blk.0.attn_q.bias"),
         bos_token_id: token_id(file, "tokenizer.ggml.bos_token_id")?,
         eos_token_ids,
     })
@@ -137,7 +139,7 @@ pub fn llama_tensors(
         .keys()
         .find(|name| !names.contains(name.as_str()))
     {
-        let expected = "only the tensors of a Llama model without biases";
+        let expected = "only the tensors of a Llama model";
         return Err(file.invalid(format!("tensor `{name}`"), "it", expected));
     }
     // Every shape before any value: a wrong file fails at once.
@@ -156,7 +158,8 @@ pub fn llama_tensors(
     for want in wanted {
         let (shape, mut values) = file.tensor(&want.stored)?;
         if let Some(heads) = want.interleaved_heads {
-            values = unpermute(&values, heads, config.head_dim, config.d_model);
+            let columns = values.len() / (heads * config.head_dim);
+            values = unpermute(&values, heads, config.head_dim, columns);
         }
         tensors.push((want.key, TensorData::new(values, shape)));
     }
@@ -216,12 +219,16 @@ fn wanted_tensors(config: &LlamaConfig) -> Vec<Wanted> {
                 "ffn_down" => (vec![d, ff], None),
                 _ => (vec![d], None),
             };
-            wanted.push(Wanted {
-                stored: format!("blk.{layer_idx}.{stored}.weight"),
-                key: format!("model.layers.{layer_idx}.{key}.weight"),
-                shape,
-                interleaved_heads,
-            });
+            let has_bias = matches!(stored, "attn_q" | "attn_k" | "attn_v") && config.qkv_bias;
+            let bias = has_bias.then(|| ("bias", vec![shape[0]]));
+            for (kind, shape) in [("weight", shape)].into_iter().chain(bias) {
+                wanted.push(Wanted {
+                    stored: format!("blk.{layer_idx}.{stored}.{kind}"),
+                    key: format!("model.layers.{layer_idx}.{key}.{kind}"),
+                    shape,
+                    interleaved_heads,
+                });
+            }
         }
     }
     wanted

@@ -296,8 +296,8 @@ fn what_is_not_supported_says_so() {
             "scaled RoPE",
         ),
         (
-            refused(&|w| w.counting("blk.0.attn_q.bias", &[8], 1.0)),
-            "`blk.0.attn_q.bias`",
+            refused(&|w| w.counting("blk.0.attn_output.bias", &[8], 1.0)),
+            "`blk.0.attn_output.bias`",
         ),
         (
             refused(&|w| w.tensor("t", &[7, 2], 3, &[])),
