@@ -1,4 +1,5 @@
-//! Programs that a model wrote, run where they can do no harm: in bubblewrap, without network, home or anything to write to.
+//! Programs that a model wrote, run where they can do no harm: in bubblewrap, without network, home or anything to write to, with
+//! bounds on time, memory, files and processes.
 use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,17 @@ use crate::error::DistillError;
 const SANDBOX: &str = "bwrap";
 /// Time that a program has.
 const LIMIT: Duration = Duration::from_secs(10);
+/// What runs the program on its input, after it has bounded itself for good: 4 GiB of memory, 10 s of a processor, 64 MiB a file, 64
+/// processes, no core dump.
+const RUNNER: &str = "\
+import resource, sys
+for name, most in (('AS', 4 << 30), ('CPU', 10), ('FSIZE', 64 << 20), ('NPROC', 64), ('CORE', 0)):
+    kind = getattr(resource, 'RLIMIT_' + name)
+    now = resource.getrlimit(kind)[1]
+    most = most if now == resource.RLIM_INFINITY else min(most, now)
+    resource.setrlimit(kind, (most, most))
+exec(compile(sys.stdin.read(), 'program', 'exec'), {'__name__': '__main__'})
+";
 
 /// Whether programs can be run here.
 ///
@@ -71,7 +83,7 @@ fn sandboxed(command: &[&str]) -> Command {
 }
 
 fn passes(program: &str) -> anyhow::Result<bool> {
-    let mut child = sandboxed(&["python3", "-I", "-"])
+    let mut child = sandboxed(&["python3", "-I", "-c", RUNNER])
         .stdin(Stdio::piped())
         .spawn()
         .with_context(|| format!("could not start `{SANDBOX}`"))?;
@@ -116,7 +128,13 @@ mod tests {
         }
         assert!(passes("assert 1 + 1 == 2").unwrap());
         assert!(!passes("assert 1 + 1 == 3").unwrap());
+        assert!(!passes("def f(:").unwrap());
+        assert!(
+            passes("if __name__ == '__main__':\n    open('/tmp/probe', 'w').write('x')").unwrap()
+        );
         assert!(!passes("open('/usr/probe', 'w')").unwrap());
+        assert!(!passes("bytearray(8 << 30)").unwrap());
+        assert!(!passes("open('/tmp/probe', 'w').write('x' * (65 << 20))").unwrap());
         assert!(!passes("import socket; socket.create_connection(('127.0.0.1', 22))").unwrap());
     }
 }
