@@ -556,6 +556,21 @@ fn a_local_judge_is_marked_as_a_proxy() {
             .iter()
             .all(|line| line["is_proxy"] == true)
     );
+    // Without any file or option but the judge: half of a small context is the reply's.
+    let bare = [
+        "mt-bench",
+        "--limit",
+        "1",
+        "--model",
+        "teacher",
+        "--out",
+        "bare",
+        "--judge",
+        "teacher",
+        "--judge-tokens",
+        "8",
+    ];
+    assert_eq!(report(&place, &bare)["questions"], 1);
     // It writes ratings too, which a model of random weights does not manage: they are counted.
     let rated = report(
         &place,

@@ -22,6 +22,7 @@ pub mod exact_match;
 pub mod fidelity;
 mod fields;
 pub mod generative;
+mod hash;
 pub mod judge;
 pub mod loglikelihood;
 pub mod needle;

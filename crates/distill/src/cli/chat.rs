@@ -69,9 +69,9 @@ pub struct AnsweringArgs {
     /// Folder of a sweep: its teacher and the last checkpoint of each ratio
     #[arg(long, value_name = "RUN", conflicts_with_all = ["model", "answers"])]
     pub run: Option<PathBuf>,
-    /// Most tokens of a reply
-    #[arg(long, value_name = "N", default_value_t = 1024, value_parser = positive)]
-    pub reply_tokens: usize,
+    /// Most tokens of a reply [default: 1024, at most half of the model's context]
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub reply_tokens: Option<usize>,
     /// Replies written together
     #[arg(long, value_name = "N", default_value_t = 32, value_parser = positive)]
     pub batch: usize,
@@ -92,7 +92,7 @@ pub struct JudgeArgs {
     /// Model of the endpoint
     #[arg(long, value_name = "NAME")]
     pub judge_model: Option<String>,
-    /// Environment variable with the key of the endpoint [default: `OPENAI_API_KEY`, if it is set]
+    /// Environment variable with the key of the endpoint, such as `OPENAI_API_KEY`; without it no key is sent
     #[arg(long, value_name = "NAME")]
     pub judge_key_env: Option<String>,
     /// Prompts in the schema of MT-Bench's `judge_prompts.jsonl`, in place of ours with the same name

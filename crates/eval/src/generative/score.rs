@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use super::{Asked, GenerativeTask, Question};
 use crate::EvalError;
+use crate::hash::hex;
 use crate::statistics::Estimate;
 
 /// How replies are written.
@@ -146,11 +147,7 @@ pub fn answer<B: SsmBackend>(
         truncated,
         unended: items.iter().filter(|item| !item.is_ended).count(),
         unanswered: items.iter().filter(|item| item.found.is_none()).count(),
-        prompt_sha256: hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        prompt_sha256: hex(&hash.finalize()),
         score: Estimate::of(&values),
         items,
     })

@@ -3,6 +3,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ChatAnswer, ChatQuestion, JudgePrompts, Kind, Protocol};
+use crate::hash::hex;
 
 /// Which of two answers a judge sees first; of one alone it is `AnswerFirst`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,10 +41,7 @@ impl Ask {
         hash.update(&self.system);
         hash.update([0]);
         hash.update(&self.user);
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&hash.finalize())
     }
 }
 

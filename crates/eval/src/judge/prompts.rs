@@ -5,6 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::fields::{FieldProblem, Fields};
+use crate::hash::hex;
 
 /// How a judge is told what to do and shown what to judge, under the names that MT-Bench gives its prompts, and `alpaca-eval`.
 ///
@@ -165,10 +166,7 @@ impl JudgePrompts {
                 hash.update([0]);
             }
         }
-        hash.finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        hex(&hash.finalize())
     }
 }
 

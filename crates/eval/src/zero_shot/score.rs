@@ -8,6 +8,7 @@ use super::task::{BETWEEN_SHOTS, DELIMITER};
 use super::{Gold, Item, Metric, Task};
 use crate::EvalError;
 use crate::batching::BatchLimits;
+use crate::hash::hex;
 use crate::loglikelihood::{LogLikelihood, Request, log_likelihoods};
 use crate::statistics::Estimate;
 
@@ -162,11 +163,7 @@ pub fn score<B: SsmBackend>(
         count: items.len(),
         truncated,
         tied,
-        prompt_sha256: hash
-            .finalize()
-            .iter()
-            .map(|byte| format!("{byte:02x}"))
-            .collect(),
+        prompt_sha256: hex(&hash.finalize()),
         metrics: metrics.collect(),
         items: scores,
     })

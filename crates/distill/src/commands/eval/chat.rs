@@ -1,36 +1,32 @@
 //! `eval chat`: answers to the questions of MT-Bench or AlpacaEval, and what a judge makes of them.
+mod answerers;
+
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use eval::judge::length_controlled::difficulties;
 use eval::judge::score::combine;
 use eval::judge::{Ask, ChatAnswer, JudgePrompts, Protocol, Said, pairwise_asks, single_asks};
-use model::load::LoadedModel;
 use serde_json::{Value, json};
+
+use answerers::{Answerer, answerers};
 
 use super::progress_bar;
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::{self, load_path, required_tokenizer};
+use crate::builtin::{load_path, required_tokenizer};
 use crate::checkpoint::write_atomically;
-use crate::cli::{ChatArgs, JudgeArgs, PrecisionArg};
+use crate::cli::{ChatArgs, JudgeArgs};
 use crate::commands::Outcome;
 use crate::error::DistillError;
 use crate::evaluation::chat::{
-    Answered, Answering, ChatReport, Endpoint, EndpointOptions, Heard, Judge, JudgeName, KeptLines,
-    LocalJudge, Mode, Named, Questions, aligned, hear_all, markdown, read_answers, read_prompts,
-    text,
+    Answered, ChatReport, Endpoint, EndpointOptions, Judge, JudgeName, KeptLines, LocalJudge, Mode,
+    Named, Questions, Verdicts, aligned, hear_all, markdown, read_answers, read_prompts, text,
 };
-use crate::evaluation::subjects;
-use crate::recipe::{Precision, TeacherSource};
-use crate::run::RunFolder;
 
-/// Files in the folder of a model.
-const ANSWERS: &str = "answers.jsonl";
+/// File of the judgments in the folder of a model.
 const JUDGMENTS: &str = "judgments.jsonl";
-/// Variable of the environment that has the key, unless another is named.
-const KEY: &str = "OPENAI_API_KEY";
 
 /// Prints one row a model on stdout.
 ///
@@ -113,7 +109,7 @@ fn endpoint(args: &JudgeArgs) -> anyhow::Result<Option<Endpoint>> {
         Some(name) => Some(read(name).ok_or_else(|| DistillError::NoKey {
             variable: name.clone(),
         })?),
-        None => read(KEY),
+        None => None,
     };
     let options = EndpointOptions {
         url,
@@ -126,171 +122,6 @@ fn endpoint(args: &JudgeArgs) -> anyhow::Result<Option<Endpoint>> {
         logprobs: !args.no_logprobs,
     };
     Ok(Some(Endpoint::new(options)?))
-}
-
-/// A model that answers, or its answers.
-struct Answerer {
-    name: String,
-    folder: PathBuf,
-    source: Source,
-}
-
-enum Source {
-    Model {
-        path: PathBuf,
-        precision: Precision,
-        sha256: Option<String>,
-    },
-    File(PathBuf),
-}
-
-/// Who is to be judged, in the order of the table.
-fn answerers(args: &ChatArgs, protocol: Protocol) -> anyhow::Result<Vec<Answerer>> {
-    let answering = &args.answering;
-    let Some(run) = &answering.run else {
-        let folder = args.out.clone().context("clap requires `--out`")?;
-        let (path, source) = match (&answering.model, &answering.answers) {
-            (Some(path), _) => {
-                let precision = Precision::from(answering.precision.unwrap_or(PrecisionArg::F32));
-                (
-                    path,
-                    Source::Model {
-                        path: path.clone(),
-                        precision,
-                        sha256: None,
-                    },
-                )
-            }
-            (None, Some(path)) => (path, Source::File(path.clone())),
-            (None, None) => unreachable!("clap requires one of the three"),
-        };
-        return Ok(vec![Answerer {
-            name: path.display().to_string(),
-            folder,
-            source,
-        }]);
-    };
-    let manifest = RunFolder::manifest(run)?;
-    let state = RunFolder::state_of(run)?;
-    let precision = manifest.plan.precision;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| run.join("eval/chat").join(protocol.name()));
-    let of = |name: String, path: PathBuf, sha256: String| Answerer {
-        folder: out.join(name.replace(" %", "").replace([' ', '/'], "-")),
-        name,
-        source: Source::Model {
-            path,
-            precision,
-            sha256: Some(sha256),
-        },
-    };
-    let teacher = match &manifest.plan.teacher {
-        TeacherSource::Builtin(_) => PathBuf::from(builtin::NAME),
-        TeacherSource::Path(path) => path.clone(),
-    };
-    let mut all = vec![of(
-        "teacher".into(),
-        teacher,
-        manifest.teacher_sha256.clone(),
-    )];
-    for subject in subjects(&manifest.plan, &state, run) {
-        if let Some(folder) = subject.folder.clone().filter(|_| subject.is_last) {
-            all.push(of(
-                format!("{} {}", subject.label(), subject.stage_name()),
-                folder,
-                subject.sha256.clone(),
-            ));
-        }
-    }
-    ensure!(
-        all.len() > 1,
-        "no checkpoint is finished in `{}`",
-        run.display()
-    );
-    Ok(all)
-}
-
-impl Answerer {
-    /// Its answers to all questions, those that are not kept from the model itself.
-    fn answers(
-        &self,
-        args: &ChatArgs,
-        protocol: Protocol,
-        questions: &Questions,
-        device: &Device,
-    ) -> anyhow::Result<Vec<Answered>> {
-        let (path, precision, sha256) = match &self.source {
-            Source::File(path) => {
-                let answers = aligned(
-                    protocol,
-                    &questions.items,
-                    &read_answers(protocol, path)?,
-                    path,
-                )?;
-                let answered = |answer| Answered {
-                    answer,
-                    truncated: 0,
-                    unended: 0,
-                };
-                return Ok(answers.into_iter().map(answered).collect());
-            }
-            Source::Model {
-                path,
-                precision,
-                sha256,
-            } => (path, *precision, sha256.clone()),
-        };
-        let mut loaded: Option<LoadedModel<InnerBackend>> = None;
-        let sha256 = match sha256 {
-            Some(sha256) => sha256,
-            None => loaded.insert(load_path(path, device)?).sha256.clone(),
-        };
-        let answering = Answering {
-            protocol,
-            name: &self.name,
-            sha256: &sha256,
-            precision,
-            reply_tokens: args.answering.reply_tokens,
-            rows: args.answering.batch,
-            seed: args.answering.seed,
-        };
-        let (mut kept, lines) = KeptLines::open(&self.folder.join(ANSWERS))?;
-        let mut found = answering.kept(&questions.items, &lines);
-        let open = found.iter().filter(|answer| answer.is_none()).count();
-        if open > 0 {
-            let loaded = match loaded {
-                Some(loaded) => loaded,
-                None => load_path::<InnerBackend>(path, device)?,
-            };
-            ensure!(
-                loaded.sha256 == sha256,
-                DistillError::CheckpointHash {
-                    path: path.clone(),
-                    found: loaded.sha256,
-                    expected: sha256
-                }
-            );
-            let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), path)?;
-            let model = loaded.model.computing_in(precision.compute());
-            let bar = progress_bar(open as u64);
-            answering.answer(
-                &questions.items,
-                &mut found,
-                (&model, tokenizer),
-                &mut kept,
-                |done| {
-                    bar.set_position(done as u64);
-                },
-            )?;
-            bar.finish_and_clear();
-        }
-        found
-            .into_iter()
-            .collect::<Option<Vec<_>>>()
-            .context("every question was answered")
-    }
 }
 
 /// Everything that judging depends on beside the answers.
@@ -340,8 +171,8 @@ impl Judging<'_> {
             .zip(&values)
             .map(|(one, values)| combine(&one.asks, values))
             .collect();
-        let all: Vec<Heard> = (0..subjects.len())
-            .map(|index| Heard {
+        let all: Vec<Verdicts> = (0..subjects.len())
+            .map(|index| Verdicts {
                 questions: self.questions,
                 answered: &answered[index],
                 baseline: self.baseline,

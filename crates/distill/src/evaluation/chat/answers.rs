@@ -14,6 +14,9 @@ use super::KeptLines;
 use crate::checkpoint::hex;
 use crate::recipe::Precision;
 
+/// Most tokens of a reply as MT-Bench has them.
+const REPLY_TOKENS: usize = 1024;
+
 /// How questions are answered.
 #[derive(Debug, Clone, Copy)]
 pub struct Answering<'a> {
@@ -25,8 +28,8 @@ pub struct Answering<'a> {
     pub sha256: &'a str,
     /// What it computes in.
     pub precision: Precision,
-    /// Most tokens of a reply.
-    pub reply_tokens: usize,
+    /// Most tokens of a reply; where nothing is asked for, 1024 and at most half of the context.
+    pub reply_tokens: Option<usize>,
     /// Replies written together.
     pub rows: usize,
     /// Seed of replies that are not greedy.
@@ -52,7 +55,7 @@ impl Answering<'_> {
             "turns": question.turns,
             "temperature": self.temperature(question),
             "precision": self.precision,
-            "reply_tokens": self.reply_tokens,
+            "reply_tokens": self.reply_tokens.unwrap_or(REPLY_TOKENS),
             "seed": self.seed,
         });
         hex(&Sha256::digest(key.to_string()))
@@ -98,9 +101,9 @@ impl Answering<'_> {
     ) -> anyhow::Result<()> {
         let template = ChatTemplate::detect(tokenizer).ok_or(EvalError::NoChatTemplate)?;
         let context = model.config().llama.max_position_embeddings;
-        let room = context.saturating_sub(self.reply_tokens);
+        let reply = self.reply_tokens.unwrap_or(REPLY_TOKENS.min(context / 2));
+        let room = context.saturating_sub(reply);
         if room == 0 {
-            let reply = self.reply_tokens;
             return Err(EvalError::Context { reply, context }.into());
         }
         let stop = template.end_of_turn(tokenizer)?;
@@ -122,12 +125,8 @@ impl Answering<'_> {
             let temperature = self.temperature(&questions[batch[0]]);
             let sampling = match temperature > 0.0 {
                 // What was drawn does not depend on what was kept before.
-                true => Sampling::with_temperature(
-                    self.reply_tokens,
-                    temperature,
-                    self.seed + batch[0] as u64,
-                ),
-                false => Sampling::greedy(self.reply_tokens),
+                true => Sampling::with_temperature(reply, temperature, self.seed + batch[0] as u64),
+                false => Sampling::greedy(reply),
             }
             .stop_at([stop]);
             let mut drafts: Vec<Answered> = batch

@@ -15,5 +15,5 @@ pub use endpoint::{Endpoint, EndpointOptions};
 pub use judge::{Judge, hear_all};
 pub use lines::KeptLines;
 pub use local::LocalJudge;
-pub use report::{ChatReport, Heard, JudgeName, Mode, Named, markdown, text};
+pub use report::{ChatReport, JudgeName, Mode, Named, Verdicts, markdown, text};
 pub use rows::{BUILTIN, Questions, aligned, read_answers, read_prompts};

@@ -93,7 +93,7 @@ pub struct ChatReport {
 }
 
 /// Answers of one model with what the judge said of them.
-pub struct Heard<'a> {
+pub struct Verdicts<'a> {
     /// What was asked.
     pub questions: &'a Questions,
     /// The answers, in the order of the questions.
@@ -108,7 +108,7 @@ pub struct Heard<'a> {
     pub judged: &'a [Judged],
 }
 
-impl Heard<'_> {
+impl Verdicts<'_> {
     /// The comparisons of benchmarks with one turn; a difficulty of a question that has none of its own is that in `difficulties`.
     pub fn comparisons(&self, difficulties: Option<&[f64]>) -> Vec<Comparison> {
         let Some(baseline) = self.baseline else {
