@@ -4,6 +4,7 @@ mod arms;
 mod bad_input;
 mod chat;
 mod cli;
+mod conversation;
 mod dashboard;
 mod doctor;
 mod evaluation;

@@ -7,18 +7,18 @@ use crate::teacher::Workplace;
 
 #[expect(clippy::print_stderr, reason = "says why nothing was tested")]
 fn skipped() {
-    eprintln!("no tmux here: the dashboard was not tried in a terminal");
+    eprintln!("no tmux here: nothing was tried in a terminal");
 }
 
 /// A tmux server of our own, gone when dropped.
-struct Tmux<'a> {
+pub(crate) struct Tmux<'a> {
     place: &'a Workplace,
     socket: String,
 }
 
 impl<'a> Tmux<'a> {
     /// Runs the binary in a terminal of `size`; `None` without tmux.
-    fn run(place: &'a Workplace, size: (u16, u16), arguments: &str) -> Option<Self> {
+    pub(crate) fn run(place: &'a Workplace, size: (u16, u16), arguments: &str) -> Option<Self> {
         if Command::new("tmux").arg("-V").output().is_err() {
             skipped();
             return None;
@@ -50,7 +50,7 @@ impl<'a> Tmux<'a> {
         command
     }
 
-    fn keys(&self, keys: &[&str]) {
+    pub(crate) fn keys(&self, keys: &[&str]) {
         let sent = self.command(&[&["send-keys"], keys].concat()).status();
         assert!(sent.unwrap().success());
     }
@@ -61,7 +61,7 @@ impl<'a> Tmux<'a> {
     }
 
     /// Waits until the screen has a text.
-    fn wait_for(&self, text: &str) -> String {
+    pub(crate) fn wait_for(&self, text: &str) -> String {
         let started = Instant::now();
         loop {
             let screen = self.screen();

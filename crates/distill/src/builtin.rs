@@ -37,9 +37,17 @@ pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Resu
     if path.as_os_str() == NAME {
         return load(device);
     }
+    Ok(model::load(local_path(path)?, device)?)
+}
+
+/// Where the model at `path` is on this machine: of an address of the hub, its folder in the cache.
+///
+/// # Errors
+/// As [`HubRepo::model_folder`].
+pub(crate) fn local_path(path: &Path) -> Result<PathBuf, DistillError> {
     match HubRepo::of_address(path)? {
-        Some(repo) => Ok(model::load(repo.model_folder()?, device)?),
-        None => Ok(model::load(path, device)?),
+        Some(repo) => repo.model_folder(),
+        None => Ok(path.to_path_buf()),
     }
 }
 

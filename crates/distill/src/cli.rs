@@ -1,6 +1,7 @@
 //! Command line: clap types only, a file a group of verbs.
 mod chat;
 mod choice;
+mod conversation;
 mod data;
 mod docs;
 mod drafter;
@@ -15,6 +16,7 @@ use clap::{Parser, Subcommand};
 
 pub use chat::{AnsweringArgs, ChatArgs, ChatBenchmarkArg, JudgeArgs};
 pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
+pub use conversation::ConversationArgs;
 pub use data::{DataArgs, DataCommand, FetchDataArgs, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};
 pub use drafter::{DraftTokensArg, DrafterArg};
@@ -70,6 +72,8 @@ pub enum Command {
     Convert(ConvertArgs),
     /// Write a model in the format of the published hybrids or as GGUF
     Export(ExportArgs),
+    /// Talk with a model, turn after turn
+    Chat(ConversationArgs),
     /// Continue a prompt
     Generate(GenerateArgs),
     /// Write the logits and hidden states of given tokens

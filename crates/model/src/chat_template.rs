@@ -3,6 +3,7 @@
 //! Control tokens are put in by id; what people wrote is encoded as plain text, so a message can
 //! never open or close a turn.
 
+mod conversation;
 mod jinja;
 mod source;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::ModelError;
 use crate::tokenizer::Tokenizer;
 
+pub use conversation::Conversation;
 pub use jinja::JinjaTemplate;
 
 /// The system turn SmolLM2 starts with when a conversation brings none.

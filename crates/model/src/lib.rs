@@ -22,7 +22,7 @@ mod tokenizer;
 pub use cache::{
     Cache, KvCache, LayerCache, Mark, SsmState, decode_state_bytes, verify_state_bytes,
 };
-pub use chat_template::{ChatTemplate, EncodedChat, JinjaTemplate, Message, Role};
+pub use chat_template::{ChatTemplate, Conversation, EncodedChat, JinjaTemplate, Message, Role};
 pub use checkpointed::{CheckpointedBlocks, TrainingPass};
 pub use config::{
     GqaRepeat, HybridConfig, InitFrom, LlamaConfig, MixerKind, RopeScaling, SsmConfig,

@@ -2,14 +2,14 @@
 use std::path::Path;
 
 use anyhow::Context;
+use model::MixerKind;
 use model::export::{FolderExport, export_folder, export_gguf};
 use model::load::{LoadedModel, SavePrecision, SourceFormat};
-use model::{ChatTemplate, JinjaTemplate, MixerKind};
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::load_path;
+use crate::builtin::{load_path, local_path};
 use crate::cli::{DtypeArg, ExportArgs, FormatArg};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, template};
 use crate::error::DistillError;
 
 /// Files of a model folder that are worth more than what can be made here.
@@ -39,7 +39,7 @@ pub fn run(args: ExportArgs, device: &Device) -> anyhow::Result<Outcome> {
         DtypeArg::Bf16 => SavePrecision::Bf16,
         DtypeArg::F16 => SavePrecision::F16,
     };
-    let template = template(&args.model, &loaded)?;
+    let template = template::of_model(&args.model, loaded.tokenizer.as_ref())?;
     let name = name(&args.out);
     match args.format {
         FormatArg::Gguf => export_gguf(
@@ -52,7 +52,7 @@ pub fn run(args: ExportArgs, device: &Device) -> anyhow::Result<Outcome> {
         ),
         FormatArg::Hf => {
             let meta = loaded.meta.clone().unwrap_or_default();
-            let mut files = kept_files(&args.model)?;
+            let mut files = kept_files(&local_path(&args.model)?)?;
             let card = card.unwrap_or_else(|| model_card(&name, &loaded, &args).into_bytes());
             files.push(("README.md".into(), card));
             let export = FolderExport {
@@ -75,22 +75,6 @@ pub fn run(args: ExportArgs, device: &Device) -> anyhow::Result<Outcome> {
         );
     }
     Ok(Outcome::Done)
-}
-
-/// The model's own chat template where its folder has one, else the one whose tokens its tokenizer has.
-fn template(
-    path: &Path,
-    loaded: &LoadedModel<InnerBackend>,
-) -> anyhow::Result<Option<ChatTemplate>> {
-    let own = path.join("tokenizer_config.json");
-    let has_own = || -> Option<bool> {
-        let json: serde_json::Value = serde_json::from_slice(&std::fs::read(&own).ok()?).ok()?;
-        Some(json["chat_template"].is_string())
-    };
-    if has_own() == Some(true) {
-        return Ok(Some(ChatTemplate::Jinja(JinjaTemplate::load(&own)?)));
-    }
-    Ok(loaded.tokenizer.as_ref().and_then(ChatTemplate::detect))
 }
 
 /// What lies beside the weights and can go along as it is.
@@ -142,8 +126,7 @@ fn model_card(name: &str, loaded: &LoadedModel<InnerBackend>, args: &ExportArgs)
         }
     };
     head += &format!("tags:\n- {}\n---\n\n# {name}\n\n", tags.join("\n- "));
-    text +=
-        "\n## Use\n\n```sh\ndistill generate --model PATH --prompt \"Why is the sky blue?\"\n```\n";
+    text += "\n## Use\n\n```sh\ndistill chat --model PATH\n```\n";
     if config.used_ssm().is_some() && args.base_model.is_some() {
         let package = if tags[0] == "mamba2" {
             "mamba2_inference"

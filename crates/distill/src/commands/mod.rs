@@ -13,6 +13,7 @@ use crate::error::DistillError;
 
 pub mod ablate;
 pub mod bench;
+pub mod chat;
 pub(crate) mod chat_table;
 pub mod convert;
 pub mod data;
@@ -31,6 +32,8 @@ pub(crate) mod quality_table;
 pub mod report;
 pub(crate) mod speed_table;
 pub mod sweep;
+mod template;
+mod text_stream;
 pub mod train_drafter;
 pub mod watch;
 
@@ -88,6 +91,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Pretrain(args) => pretrain::run(args, &device),
         Command::GenerateData(args) => generate_data::run(args, &device),
         Command::Data(args) => data::run(args, &device),
+        Command::Chat(args) => chat::run(args, &device),
         Command::Convert(args) => convert::run(args, &device),
         Command::Export(args) => export::run(args, &device),
         Command::Generate(args) => generate::run(args, &device),

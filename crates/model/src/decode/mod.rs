@@ -5,8 +5,10 @@ mod generate;
 mod prefill;
 mod row;
 mod sampler;
+mod session;
 pub mod speculative;
 
 pub use batch::generate_batch;
 pub use generate::{Finish, Reply};
 pub use sampler::{Sampler, Sampling};
+pub use session::Session;

@@ -1,0 +1,47 @@
+//! `chat`: a conversation with a model.
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::number::{positive, probability, temperature};
+use super::{DraftTokensArg, DrafterArg, PrecisionArg};
+
+/// Arguments of `chat`.
+#[derive(Debug, Args)]
+pub struct ConversationArgs {
+    /// GGUF file, Hugging Face directory, checkpoint or `builtin:tiny`
+    #[arg(long, value_name = "PATH")]
+    pub model: PathBuf,
+    /// System turn that the conversation begins with
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Most tokens of a reply
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = positive)]
+    pub max_tokens: usize,
+    /// Sampling temperature; 0 is greedy
+    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
+    pub temperature: f32,
+    /// Sample among this many most likely tokens
+    #[arg(long, value_name = "N", value_parser = positive)]
+    pub top_k: Option<usize>,
+    /// Sample among the most likely tokens with this total probability
+    #[arg(long, value_name = "P", value_parser = probability)]
+    pub top_p: Option<f32>,
+    /// What projections, embedding and head are held in
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
+    /// Seed of the sampling; each reply of a conversation takes the next
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Let a drafter guess tokens, as for `generate`; every turn then reads the conversation from its start
+    #[arg(long, value_name = "DRAFTER")]
+    pub speculate: Option<DrafterArg>,
+    /// Tokens that the drafter guesses at a time, or `auto`
+    #[arg(
+        long,
+        value_name = "K|auto",
+        default_value = "auto",
+        requires = "speculate"
+    )]
+    pub draft_tokens: DraftTokensArg,
+}
