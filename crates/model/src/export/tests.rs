@@ -340,6 +340,82 @@ fn a_transformer_comes_back_from_gguf_to_the_bit() {
     }
 }
 
+#[test]
+fn tokenizers_that_split_otherwise_come_back_from_gguf_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (json, gguf) = (
+        dir.path().join("tokenizer.json"),
+        dir.path().join("model.gguf"),
+    );
+    let text = "In 2024, it's DON'T  \u{e9}t\u{e9}\n\n x=12345;\tI'll\r\n  end   ";
+    let split = |digits: &str| {
+        let regex = format!(
+            "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{{L}}\\p{{N}}]?\\p{{L}}+|{digits}| ?[^\\s\\p{{L}}\\p{{N}}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+"
+        );
+        serde_json::json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false},
+        ]})
+    };
+    let gpt2 = serde_json::json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+    });
+    let llama = LlamaConfig {
+        vocab_size: 330,
+        ..wide_heads(true)
+    };
+    let model = Model::init(&HybridConfig::teacher(llama), &Default::default());
+    // Pairs of digits and of line feeds that only some splittings leave together.
+    let trained = Tokenizer::train_bpe([text, "it's it's"], 300, &["<|im_end|>"]).unwrap();
+    let trained: Value = serde_json::from_str(&trained.to_json().unwrap()).unwrap();
+    let mut seen = Vec::new();
+    for (pre_tokenizer, name) in [
+        (gpt2, "gpt-2"),
+        (split("\\p{N}{1,3}"), "llama-bpe"),
+        (split("\\p{N}"), "qwen2"),
+    ] {
+        let mut file = trained.clone();
+        file["pre_tokenizer"] = pre_tokenizer;
+        let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+        let next = vocab.len();
+        for (at, pair) in ["12", "123", "\u{10a}\u{10a}", "'t", "'T"]
+            .iter()
+            .enumerate()
+        {
+            vocab.insert((*pair).into(), (next + at).into());
+        }
+        let merges = file["model"]["merges"].as_array_mut().unwrap();
+        for (a, b) in [
+            ("1", "2"),
+            ("12", "3"),
+            ("\u{10a}", "\u{10a}"),
+            ("'", "t"),
+            ("'", "T"),
+        ] {
+            merges.push(serde_json::json!([a, b]));
+        }
+        fs::write(&json, file.to_string()).unwrap();
+        let tokenizer = Tokenizer::load(&json).unwrap();
+        export_gguf(
+            &model,
+            Some(&tokenizer),
+            None,
+            "x",
+            &gguf,
+            SavePrecision::F32,
+        )
+        .unwrap();
+        let pre = GgufFile::open(&gguf).unwrap();
+        assert_eq!(pre.text("tokenizer.ggml.pre").unwrap(), Some(name));
+        let read = load::<Flex>(&gguf, &Default::default()).unwrap().tokenizer;
+        let ids = tokenizer.encode(text);
+        assert_eq!(read.unwrap().encode(text), ids, "{name}");
+        seen.push(ids);
+    }
+    seen.dedup();
+    assert_eq!(seen.len(), 3, "the text tells the splittings apart");
+}
+
 /// Repeats blocks of `rows` rows of `width` values, `times` each.
 fn repeat(values: &[f32], rows: usize, width: usize, times: usize) -> Vec<f32> {
     let blocks = values.chunks(rows * width);

@@ -4,7 +4,7 @@ use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, Vocab};
 
 use super::train::byte_level;
-use super::{Tokenizer, special_token, tokenizer_error};
+use super::{Splitting, Tokenizer, special_token, tokenizer_error};
 use crate::error::ModelError;
 use crate::load::gguf::{GgufFile, Value};
 
@@ -14,7 +14,7 @@ const CONTROL: i64 = 3;
 const USER_DEFINED: i64 = 4;
 
 impl Tokenizer {
-    /// Rebuilds the tokenizer of a GGUF file whose model is `gpt2` and splitting `smollm`.
+    /// Rebuilds the tokenizer of a GGUF file whose model is `gpt2`, with the splitting of GPT-2, SmolLM, Llama 3 or Qwen2.
     ///
     /// The file's control tokens become special tokens. 21 bytes have no token in SmolLM2's
     /// vocabulary; text loses them when it is encoded.
@@ -23,16 +23,20 @@ impl Tokenizer {
     /// [`ModelError::Gguf`] when the metadata is missing, contradictory or of another kind;
     /// [`ModelError::Tokenizer`] when the vocabulary does not hold what the merges make.
     pub fn from_gguf(file: &GgufFile) -> Result<Self, ModelError> {
-        for (key, expected) in [
-            ("tokenizer.ggml.model", "gpt2"),
-            ("tokenizer.ggml.pre", "smollm"),
-        ] {
-            let found = file.text(key)?.unwrap_or("none");
-            if found != expected {
-                let cure = format!("`{expected}` (for others put tokenizer.json beside the file)");
-                return Err(file.invalid(format!("`{key}`"), format!("`{found}`"), cure));
-            }
+        let named = |key: &str| Ok::<_, ModelError>(file.text(key)?.unwrap_or("none"));
+        let unknown = |key: &str, found: &str, expected: String| {
+            let cure = format!("{expected} (for others load the Hugging Face directory)");
+            file.invalid(format!("`{key}`"), format!("`{found}`"), cure)
+        };
+        let key = "tokenizer.ggml.model";
+        let found = named(key)?;
+        if found != "gpt2" {
+            return Err(unknown(key, found, "`gpt2`".into()));
         }
+        let key = "tokenizer.ggml.pre";
+        let found = named(key)?;
+        let splitting =
+            Splitting::of_name(found).ok_or_else(|| unknown(key, found, Splitting::names()))?;
         let absent =
             |key: &str| file.invalid(format!("`{key}`"), "nothing", "the tokenizer's data");
         let key = "tokenizer.ggml.tokens";
@@ -63,10 +67,14 @@ impl Tokenizer {
             return Err(file.invalid("`tokenizer.ggml.tokens`", "a token twice", "each once"));
         }
         let name = file.path().display().to_string();
-        let bpe = BPE::builder().vocab_and_merges(vocab, merges).build();
+        // Llama 3 takes a whole word that is a token before it merges.
+        let bpe = BPE::builder()
+            .vocab_and_merges(vocab, merges)
+            .ignore_merges(splitting == Splitting::Llama3)
+            .build();
         let bpe = bpe.map_err(|source| tokenizer_error(&name, source.to_string()))?;
 
-        let mut inner = byte_level(bpe);
+        let mut inner = byte_level(bpe, splitting)?;
         let of_type = |wanted: i64| {
             let pairs = tokens.iter().zip(&types);
             pairs

@@ -1,7 +1,10 @@
 //! Text to token ids and back: byte-pair encoding from `tokenizer.json`, from GGUF metadata, or trained.
 
 mod from_gguf;
+mod splitting;
 mod train;
+
+pub(crate) use splitting::Splitting;
 
 use std::path::Path;
 

@@ -3,10 +3,8 @@
 use tokenizers::models::TrainerWrapper;
 use tokenizers::models::bpe::{BPE, BpeTrainerBuilder};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::pre_tokenizers::digits::Digits;
-use tokenizers::pre_tokenizers::sequence::Sequence;
 
-use super::{Tokenizer, special_token, tokenizer_error};
+use super::{Splitting, Tokenizer, special_token, tokenizer_error};
 use crate::error::ModelError;
 
 impl Tokenizer {
@@ -30,7 +28,7 @@ impl Tokenizer {
             let problem = format!("vocab_size is {vocab_size}, must be at least {least}");
             return Err(tokenizer_error(NAME, problem));
         }
-        let mut inner = byte_level(BPE::default());
+        let mut inner = byte_level(BPE::default(), Splitting::SmolLm)?;
         let builder = BpeTrainerBuilder::new()
             .show_progress(false)
             .vocab_size(vocab_size)
@@ -49,14 +47,13 @@ impl Tokenizer {
     }
 }
 
-/// `model` between SmolLM2's splitting and the byte-level decoder.
-pub(super) fn byte_level(model: BPE) -> tokenizers::Tokenizer {
+/// `model` between `splitting` and the byte-level decoder.
+pub(super) fn byte_level(
+    model: BPE,
+    splitting: Splitting,
+) -> Result<tokenizers::Tokenizer, ModelError> {
     let mut inner = tokenizers::Tokenizer::new(model);
-    // Digits come off alone before the pattern runs, so a space before a digit is a token.
-    inner.with_pre_tokenizer(Some(Sequence::new(vec![
-        Digits::new(true).into(),
-        ByteLevel::new(false, true, true).into(),
-    ])));
+    inner.with_pre_tokenizer(Some(splitting.pre_tokenizer()?));
     inner.with_decoder(Some(ByteLevel::new(false, true, true)));
-    inner
+    Ok(inner)
 }

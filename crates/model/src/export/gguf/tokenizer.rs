@@ -5,25 +5,13 @@ use serde_json::Value;
 use super::writer::GgufWriter;
 use crate::config::HybridConfig;
 use crate::error::ModelError;
-use crate::tokenizer::Tokenizer;
+use crate::tokenizer::{Splitting, Tokenizer};
 
 /// Codes of token types.
 const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
-
-/// How text is split before merging, by a part of the pattern that only this splitting has: Llama 3, Qwen2.
-const SPLITS: [(&str, &str); 2] = [
-    (
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-        "llama-bpe",
-    ),
-    (
-        "(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+",
-        "qwen2",
-    ),
-];
 
 /// Tokens, merges and splitting; rows of the embedding beyond the tokens are written as unused.
 pub(super) fn metadata(
@@ -37,7 +25,7 @@ pub(super) fn metadata(
     };
     let text = tokenizer.to_json()?;
     let json: Value = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
-    let pre = splitting(&json).ok_or_else(|| {
+    let splitting = Splitting::of_json(&json).ok_or_else(|| {
         problem(format!(
             "GGUF has no name for how it splits text, {} (export with `--format hf`)",
             json["pre_tokenizer"]
@@ -79,7 +67,7 @@ pub(super) fn metadata(
         merge.as_str().map(str::to_owned).or_else(pair)
     });
     file.text("tokenizer.ggml.model", "gpt2");
-    file.text("tokenizer.ggml.pre", pre);
+    file.text("tokenizer.ggml.pre", splitting.name());
     file.texts("tokenizer.ggml.tokens", &tokens);
     file.i32s("tokenizer.ggml.token_type", &types);
     file.texts("tokenizer.ggml.merges", &merges.collect::<Vec<_>>());
@@ -96,34 +84,4 @@ pub(super) fn control_tokens(file: &mut GgufWriter, bos: Option<u32>, ends: &[u3
         file.u32(key, *id);
     }
     file.boolean("tokenizer.ggml.add_bos_token", false);
-}
-
-/// The name that llama.cpp has for how the tokenizer cuts text before it merges.
-fn splitting(tokenizer: &Value) -> Option<&'static str> {
-    let model = &tokenizer["model"];
-    let is_plain = |field: &str| !model[field].as_bool().unwrap_or(false);
-    if model["type"] != "BPE" || !is_plain("byte_fallback") || !tokenizer["normalizer"].is_null() {
-        return None;
-    }
-    let pre = &tokenizer["pre_tokenizer"];
-    let is_bytes = |part: &Value, by_pattern: bool| {
-        part["type"] == "ByteLevel"
-            && part["add_prefix_space"] == false
-            && part["use_regex"].as_bool().unwrap_or(true) == by_pattern
-    };
-    if is_bytes(pre, true) {
-        return Some("gpt-2");
-    }
-    let [first, second] = pre["pretokenizers"].as_array()?.as_slice() else {
-        return None;
-    };
-    if first["type"] == "Digits" && first["individual_digits"] == true && is_bytes(second, true) {
-        return Some("smollm");
-    }
-    let pattern = first["pattern"]["Regex"].as_str()?;
-    let is_split = first["type"] == "Split" && first["behavior"] == "Isolated";
-    let known = SPLITS.iter().find(|(known, _)| *known == pattern);
-    known
-        .filter(|_| is_split && is_bytes(second, false))
-        .map(|(_, name)| *name)
 }
