@@ -22,7 +22,6 @@ pub mod exact_match;
 pub mod fidelity;
 mod fields;
 pub mod generative;
-mod hash;
 pub mod judge;
 pub mod loglikelihood;
 pub mod needle;

@@ -121,8 +121,5 @@ fn sha256(path: &std::path::Path) -> anyhow::Result<String> {
     use sha2::{Digest, Sha256};
     let bytes =
         std::fs::read(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    Ok(Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect())
+    Ok(crate::checkpoint::hex(&Sha256::digest(bytes)))
 }

@@ -6,8 +6,8 @@ use sha2::{Digest, Sha256};
 
 use super::{Asked, GenerativeTask, Question};
 use crate::EvalError;
-use crate::hash::hex;
 use crate::statistics::Estimate;
+use model::hex;
 
 /// How replies are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::{ChatAnswer, ChatQuestion, JudgePrompts, Kind, Protocol};
-use crate::hash::hex;
+use model::hex;
 
 /// Which of two answers a judge sees first; of one alone it is `AnswerFirst`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -67,16 +67,11 @@ pub fn single_asks(
             (_, true) => "single-math-v1-multi-turn",
         };
         let values = [
-            ("question", text(&question.turns, 1)),
-            ("question_1", text(&question.turns, 1)),
-            ("question_2", text(&question.turns, 2)),
             ("answer", text(&answer.turns, 1)),
             ("answer_1", text(&answer.turns, 1)),
             ("answer_2", text(&answer.turns, 2)),
-            ("ref_answer_1", text(&question.reference, 1)),
-            ("ref_answer_2", text(&question.reference, 2)),
         ];
-        let (system, user) = prompts.fill(prompt, &values);
+        let (system, user) = filled(prompts, prompt, question, &values);
         Ask {
             question: index,
             turn,
@@ -111,9 +106,6 @@ pub fn pairwise_asks(
             (Protocol::MtBench, _, true) => (Kind::Verdict, "pair-math-v1-multi-turn"),
         };
         let values = [
-            ("question", text(&question.turns, 1)),
-            ("question_1", text(&question.turns, 1)),
-            ("question_2", text(&question.turns, 2)),
             ("answer_a", text(&a.turns, 1)),
             ("answer_b", text(&b.turns, 1)),
             ("answer_a_1", text(&a.turns, 1)),
@@ -122,10 +114,8 @@ pub fn pairwise_asks(
             ("answer_b_2", text(&b.turns, 2)),
             ("output_1", text(&a.turns, 1)),
             ("output_2", text(&b.turns, 1)),
-            ("ref_answer_1", text(&question.reference, 1)),
-            ("ref_answer_2", text(&question.reference, 2)),
         ];
-        let (system, user) = prompts.fill(prompt, &values);
+        let (system, user) = filled(prompts, prompt, question, &values);
         Ask {
             question: index,
             turn,
@@ -140,6 +130,23 @@ pub fn pairwise_asks(
         .flat_map(|turn| [(turn, Order::AnswerFirst), (turn, Order::BaselineFirst)])
         .map(ask)
         .collect()
+}
+
+/// System and user turn of a prompt, with what every one may show of a question beside `answers`.
+fn filled<'a>(
+    prompts: &JudgePrompts,
+    prompt: &str,
+    question: &'a ChatQuestion,
+    answers: &[(&'a str, &'a str)],
+) -> (String, String) {
+    let of_question = [
+        ("question", text(&question.turns, 1)),
+        ("question_1", text(&question.turns, 1)),
+        ("question_2", text(&question.turns, 2)),
+        ("ref_answer_1", text(&question.reference, 1)),
+        ("ref_answer_2", text(&question.reference, 2)),
+    ];
+    prompts.fill(prompt, &[answers, &of_question].concat())
 }
 
 /// The text of a turn from 1, or nothing.

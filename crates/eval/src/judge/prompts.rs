@@ -5,7 +5,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::fields::{FieldProblem, Fields};
-use crate::hash::hex;
+use model::hex;
 
 /// How a judge is told what to do and shown what to judge, under the names that MT-Bench gives its prompts, and `alpaca-eval`.
 ///

@@ -8,9 +8,9 @@ use super::task::{BETWEEN_SHOTS, DELIMITER};
 use super::{Gold, Item, Metric, Task};
 use crate::EvalError;
 use crate::batching::BatchLimits;
-use crate::hash::hex;
 use crate::loglikelihood::{LogLikelihood, Request, log_likelihoods};
 use crate::statistics::Estimate;
+use model::hex;
 
 /// How a task is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{HybridConfig, LlamaConfig};
 use crate::error::ModelError;
+use crate::hash::hex;
 use crate::hybrid::HybridModel;
 use crate::tokenizer::Tokenizer;
 
@@ -184,13 +185,7 @@ fn hash_files(paths: &[PathBuf]) -> Result<String, ModelError> {
         let mut file = std::fs::File::open(path).map_err(ModelError::io(path))?;
         std::io::copy(&mut file, &mut hash).map_err(ModelError::io(path))?;
     }
-    Ok(hex(hash))
-}
-
-/// The finished hash in hexadecimal digits.
-fn hex(hash: Sha256) -> String {
-    let bytes = hash.finalize();
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    Ok(hex(&hash.finalize()))
 }
 
 #[cfg(test)]

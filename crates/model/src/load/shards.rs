@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::pickled;
 use crate::error::ModelError;
+use crate::hash::hex;
 
 pub(super) const MODEL_SAFETENSORS: &str = "model.safetensors";
 pub(super) const INDEX_JSON: &str = "model.safetensors.index.json";
@@ -89,7 +90,7 @@ pub(super) fn read(files: &[PathBuf]) -> Result<(Vec<(String, TensorData)>, Stri
             tensors.push((key, TensorData::new(values, view.shape().to_vec())));
         }
     }
-    Ok((tensors, super::hex(hash)))
+    Ok((tensors, hex(&hash.finalize())))
 }
 
 /// Says in bytes how a file is cut short, which the header parser does not.
