@@ -11,6 +11,7 @@ mod measure;
 mod model;
 mod number;
 mod run;
+mod sampling;
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +35,7 @@ pub use run::{
     AblateArgs, ComparisonArgs, LogFormatArg, PretrainArgs, ReportArgs, ReproduceArgs, RunArgs,
     SweepArgs, TrainDrafterArgs, WatchArgs,
 };
+pub use sampling::SamplingArgs;
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
 #[derive(Debug, Parser)]

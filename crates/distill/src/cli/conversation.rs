@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::number::{positive, probability, temperature};
-use super::{DraftTokensArg, DrafterArg, PrecisionArg};
+use super::number::positive;
+use super::{DraftTokensArg, DrafterArg, PrecisionArg, SamplingArgs};
 
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
@@ -18,15 +18,9 @@ pub struct ConversationArgs {
     /// Most tokens of a reply
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = positive)]
     pub max_tokens: usize,
-    /// Sampling temperature; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
-    pub temperature: f32,
-    /// Sample among this many most likely tokens
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub top_k: Option<usize>,
-    /// Sample among the most likely tokens with this total probability
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub top_p: Option<f32>,
+    /// How tokens are drawn
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// What projections, embedding and head are held in
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,

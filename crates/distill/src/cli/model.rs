@@ -3,8 +3,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::number::{positive, probability, temperature};
-use super::{DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg};
+use super::{
+    DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg,
+    SamplingArgs,
+};
 
 /// Arguments of `convert`.
 #[derive(Debug, Args)]
@@ -64,15 +66,9 @@ pub struct GenerateArgs {
     /// Most tokens to write
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_tokens: usize,
-    /// Sampling temperature; 0 is greedy
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = temperature)]
-    pub temperature: f32,
-    /// Sample among this many most likely tokens
-    #[arg(long, value_name = "N", value_parser = positive)]
-    pub top_k: Option<usize>,
-    /// Sample among the most likely tokens with this total probability
-    #[arg(long, value_name = "P", value_parser = probability)]
-    pub top_p: Option<f32>,
+    /// How tokens are drawn
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
     /// What projections, embedding and head are held in; bf16 is faster where memory is what a token waits for
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,

@@ -4,8 +4,8 @@ use std::ops::ControlFlow;
 
 use anyhow::Context;
 use model::Message;
+use model::decode::Reply;
 use model::decode::speculative::{Speculation, SpeculationReport, generate_speculative};
-use model::decode::{Reply, Sampling};
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
@@ -48,14 +48,7 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
         turns.push(Message::user(prompt));
         template.encode_chat(tokenizer, &turns, true)?.ids
     };
-    let sampling = Sampling {
-        max_tokens: args.max_tokens,
-        temperature: args.temperature,
-        top_k: args.top_k,
-        top_p: args.top_p,
-        seed: args.seed,
-        stop_tokens,
-    };
+    let sampling = (args.sampling).sampling(args.max_tokens, args.seed, stop_tokens);
 
     let mut stdout = std::io::stdout().lock();
     let mut text = TextStream::new(tokenizer);
