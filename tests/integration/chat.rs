@@ -1,11 +1,12 @@
 //! `eval chat` through the binary, with a judge made here.
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
+use crate::http::{listen, read_head};
 use crate::teacher::Workplace;
 
 /// What the judge was asked: headers and body.
@@ -19,16 +20,10 @@ struct Stub {
 
 impl Stub {
     fn new(answer: impl Fn(usize, &Value) -> (u16, Value) + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (answer, known) = (Arc::new(answer), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (answer, asked) = (answer.clone(), known.clone());
-                std::thread::spawn(move || serve(stream, answer.as_ref(), &asked));
-            }
-        });
+        let known = asked.clone();
+        let address = listen(move |stream| serve(stream, &answer, &known));
+        let url = format!("http://{address}/v1");
         Self { url, asked }
     }
 
@@ -52,12 +47,9 @@ fn serve(
     asked: &Mutex<Vec<Request>>,
 ) {
     let mut reader = BufReader::new(&stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).unwrap_or(0) == 0 {
-            return;
-        }
-    }
+    let Some(head) = read_head(&mut reader) else {
+        return;
+    };
     let length = head.to_lowercase();
     let length = length.split("content-length: ").nth(1).unwrap();
     let mut body = vec![0; length.lines().next().unwrap().parse().unwrap()];

@@ -1,10 +1,11 @@
 //! Models and benchmarks from a hub that is made here.
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::Output;
 use std::sync::{Arc, Mutex};
 
+use crate::http::{listen, read_head};
 use crate::teacher::Workplace;
 
 const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
@@ -20,16 +21,10 @@ type HubFile = (String, String, Vec<u8>);
 
 impl Hub {
     fn new(files: Vec<HubFile>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::new(Mutex::new(Vec::new()));
-        let (files, known) = (Arc::new(files), asked.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming().map_while(Result::ok) {
-                let (files, asked) = (files.clone(), known.clone());
-                std::thread::spawn(move || serve(stream, &files, &asked));
-            }
-        });
+        let known = asked.clone();
+        let address = listen(move |stream| serve(stream, &files, &known));
+        let url = format!("http://{address}");
         Self { url, asked }
     }
 
@@ -40,12 +35,9 @@ impl Hub {
 
 fn serve(stream: TcpStream, files: &[HubFile], asked: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(&stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        if reader.read_line(&mut head).unwrap_or(0) == 0 {
-            return;
-        }
-    }
+    let Some(head) = read_head(&mut reader) else {
+        return;
+    };
     asked.lock().unwrap().push(head.clone());
     let path = head.split(' ').nth(1).unwrap();
     let (status, headers, body) = if path.starts_with("/api/") {

@@ -10,6 +10,7 @@ mod doctor;
 mod evaluation;
 mod export;
 mod fixture_model;
+mod http;
 mod hub;
 mod parity;
 mod prepare;
