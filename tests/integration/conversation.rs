@@ -165,18 +165,25 @@ fn a_terminal_edits_lines_recalls_them_and_stops_replies() {
         return;
     };
     tmux.wait_for("type a message");
+    tmux.wait_for_prompt();
     tmux.keys(&["/statz", "BSpace", "s", "Enter"]);
     tmux.wait_for("nothing was said yet");
+    tmux.wait_for_prompt();
     // A line is thrown away, the program is not.
-    tmux.keys(&["never said", "C-c"]);
+    tmux.keys(&["never said"]);
+    tmux.wait_for("never said");
+    tmux.keys(&["C-c"]);
+    tmux.wait_for_prompt();
     tmux.keys(&["/nonsense", "Enter"]);
     tmux.wait_for("there is no `/nonsense`");
+    tmux.wait_for_prompt();
     tmux.keys(&["Tell me everything", "Enter"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     tmux.keys(&["C-c"]);
     // The line before the last one, from the history.
     tmux.keys(&["/stats", "Enter"]);
     tmux.wait_for("decode state");
+    tmux.wait_for_prompt();
     tmux.keys(&["C-l", "Up", "Up", "Up", "Enter"]);
     tmux.wait_for("there is no `/nonsense`");
     tmux.keys(&["C-d"]);

@@ -62,15 +62,24 @@ impl<'a> Tmux<'a> {
 
     /// Waits until the screen has a text.
     pub(crate) fn wait_for(&self, text: &str) -> String {
+        self.wait_until(&format!("`{text}`"), |screen| screen.contains(text))
+    }
+
+    /// Waits until an empty line is asked for after `>`: keys that come before may be lost with the line before.
+    pub(crate) fn wait_for_prompt(&self) {
+        self.wait_until("prompt", |screen| screen.trim_end().ends_with("\n>"));
+    }
+
+    fn wait_until(&self, what: &str, is_there: impl Fn(&str) -> bool) -> String {
         let started = Instant::now();
         loop {
             let screen = self.screen();
-            if screen.contains(text) {
+            if is_there(&screen) {
                 return screen;
             }
             assert!(
                 started.elapsed() < Duration::from_secs(60),
-                "no `{text}` in\n{screen}"
+                "no {what} in\n{screen}"
             );
             std::thread::sleep(Duration::from_millis(50));
         }
