@@ -28,8 +28,8 @@ pub enum LayerCache<B: Backend> {
 
 /// The memory of a batch of sequences. A clone is a snapshot.
 ///
-/// After [`hidden_cached`](crate::HybridModel::hidden_cached) all sequences have the same number of tokens. After
-/// [`hidden_verify`](crate::HybridModel::hidden_verify) [`keep`](Self::keep) says how many of these tokens each sequence keeps: an SSM
+/// [`hidden_cached`](crate::HybridModel::hidden_cached) gives all sequences equally many tokens. They differ in length after
+/// [`append`](Self::append) and after [`hidden_verify`](crate::HybridModel::hidden_verify), where [`keep`](Self::keep) says how many of the tokens each keeps: an SSM
 /// layer replays them from the state before them at the next call, attention overwrites the others.
 ///
 /// A cache serves the model it was made by, with the weights that the model had then: single tokens
@@ -40,6 +40,26 @@ pub struct Cache<B: Backend> {
     rotary: Option<Rotary<B>>,
     capacity: usize,
     rows: Rows,
+    device: B::Device,
+}
+
+pub(crate) const SETTLED: &str = "dropped tokens are made up for by `hidden_verify`";
+
+impl<B: Backend> LayerCache<B> {
+    /// Appends the sequences of the same layer of other caches.
+    fn append(&mut self, others: Vec<Self>) {
+        let (mut kv_caches, mut ssm_states) = (Vec::new(), Vec::new());
+        for other in others {
+            match other {
+                Self::Attention(cache) => kv_caches.push(cache),
+                Self::Ssm(state) => ssm_states.push(state),
+            }
+        }
+        match self {
+            Self::Attention(cache) => cache.append(kv_caches),
+            Self::Ssm(state) => state.append(ssm_states),
+        }
+    }
 }
 
 impl<B: Backend> Cache<B> {
@@ -69,6 +89,7 @@ impl<B: Backend> Cache<B> {
             rotary: None,
             capacity,
             rows: Rows::new(batch),
+            device: device.clone(),
         }
     }
 
@@ -94,6 +115,45 @@ impl<B: Backend> Cache<B> {
     /// If there is not one count a sequence, or one is above the tokens of that call.
     pub fn keep(&mut self, counts: &[usize]) {
         self.rows.keep(counts);
+    }
+
+    /// Appends the sequences of `others`, caches of the same model, in order.
+    ///
+    /// # Panics
+    /// If any of the caches dropped tokens of its last call.
+    pub fn append(&mut self, others: Vec<Self>) {
+        let all = others.iter().chain([&*self]);
+        assert!(all.into_iter().all(Self::keeps_all), "{SETTLED}");
+        let mut of_layers: Vec<Vec<LayerCache<B>>> = self.layers.iter().map(|_| vec![]).collect();
+        for other in others {
+            self.rows.append(&other.rows);
+            for (of_layer, layer) in of_layers.iter_mut().zip(other.layers) {
+                of_layer.push(layer);
+            }
+        }
+        for (layer, others) in self.layers.iter_mut().zip(of_layers) {
+            layer.append(others);
+        }
+    }
+
+    /// Keeps the sequences at `indices`, in that order; at least one.
+    ///
+    /// # Panics
+    /// If there is no such sequence, no index, or the cache dropped tokens of its last call.
+    pub fn select(&mut self, indices: &[usize]) {
+        assert!(self.keeps_all(), "{SETTLED}");
+        assert!(!indices.is_empty(), "a cache has a sequence");
+        self.rows.select(indices);
+        let longest = self.len();
+        let ids: Vec<i32> = indices.iter().map(|index| *index as i32).collect();
+        let on_device = |device| Tensor::from_data(TensorData::new(ids, [indices.len()]), device);
+        let indices: Tensor<B, 1, Int> = on_device(&self.device);
+        for layer in &mut self.layers {
+            match layer {
+                LayerCache::Attention(cache) => cache.select(&indices, longest),
+                LayerCache::Ssm(state) => state.select(&indices),
+            }
+        }
     }
 
     /// The caches of the layers, in order.

@@ -5,7 +5,7 @@ use burn::nn::{Embedding, Linear, RmsNorm};
 use burn::tensor::{FloatDType, Int, Tensor, backend::Backend};
 use kernels::{CacheLengths, FusedOutput, SsmBackend};
 
-use crate::cache::Cache;
+use crate::cache::{Cache, SETTLED};
 use crate::config::HybridConfig;
 use crate::convert::init::random_value;
 use crate::documents::Documents;
@@ -244,10 +244,7 @@ impl<B: SsmBackend> HybridModel<B> {
     /// # Panics
     /// If the cache dropped tokens of its last call.
     pub fn hidden_cached(&self, tokens: Tensor<B, 2, Int>, cache: &mut Cache<B>) -> Tensor<B, 3> {
-        assert!(
-            cache.keeps_all(),
-            "dropped tokens are made up for by `hidden_verify`"
-        );
+        assert!(cache.keeps_all(), "{SETTLED}");
         self.hidden_continued(tokens, cache, false)
     }
 

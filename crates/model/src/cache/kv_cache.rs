@@ -1,6 +1,6 @@
 //! Keys and values of the tokens seen.
 
-use burn::tensor::{Device, Tensor, backend::Backend};
+use burn::tensor::{Device, Int, Tensor, backend::Backend};
 
 /// Room is made for a multiple of so many tokens, of which matrix products may look at more than were seen.
 const GRID: usize = 16;
@@ -52,6 +52,30 @@ impl<B: Backend> KvCache<B> {
         self.held = Some(held);
     }
 
+    /// Appends the sequences of `others`, in the room of the longest.
+    pub(super) fn append(&mut self, others: Vec<Self>) {
+        let all = std::iter::once(self.held.take()).chain(others.into_iter().map(|o| o.held));
+        let all: Vec<[Tensor<B, 4>; 2]> = all.flatten().collect();
+        let room = all.iter().map(|held| held[0].dims()[2]).max();
+        let Some(room) = room else { return };
+        let (keys, values) = all
+            .into_iter()
+            .map(|[keys, values]| (with_room(keys, room), with_room(values, room)))
+            .unzip();
+        self.held = Some([Tensor::cat(keys, 0), Tensor::cat(values, 0)]);
+    }
+
+    /// Keeps the sequences at `indices`, of up to `longest` tokens, and lets go of room that is far more than these need.
+    pub(super) fn select(&mut self, indices: &Tensor<B, 1, Int>, longest: usize) {
+        self.held = self.held.take().map(|held| {
+            held.map(|old| {
+                let needed = (2 * longest).next_multiple_of(GRID);
+                let room = old.dims()[2].min(needed);
+                old.narrow(2, 0, room).select(0, indices.clone())
+            })
+        });
+    }
+
     /// Bytes of the keys and values of one token of one sequence.
     pub(super) fn token_bytes(&self) -> usize {
         let Some([keys, _]) = &self.held else {
@@ -60,4 +84,14 @@ impl<B: Backend> KvCache<B> {
         let [_, heads, _, width] = keys.dims();
         2 * heads * width * size_of::<f32>()
     }
+}
+
+/// The same keys or values in `room` tokens, which are not fewer.
+fn with_room<B: Backend>(held: Tensor<B, 4>, room: usize) -> Tensor<B, 4> {
+    let [batch, heads, less, width] = held.dims();
+    if less == room {
+        return held;
+    }
+    let more = Tensor::zeros([batch, heads, room - less, width], &held.device());
+    Tensor::cat(vec![held, more], 2)
 }

@@ -13,11 +13,7 @@ pub(super) struct Rows {
 
 impl Rows {
     pub(super) fn new(batch: usize) -> Self {
-        Self {
-            before: vec![0; batch],
-            open: 0,
-            kept: vec![0; batch],
-        }
+        Self::settled(vec![0; batch])
     }
 
     /// Tokens of each sequence, without those dropped.
@@ -47,6 +43,26 @@ impl Rows {
         self.kept.fill(self.open);
         if !open {
             self.before.iter_mut().for_each(|before| *before += seq);
+        }
+    }
+
+    /// Appends the sequences of `other`; no token of either may be dropped any more.
+    pub(super) fn append(&mut self, other: &Self) {
+        let lens = [self.lens(), other.lens()].concat();
+        *self = Self::settled(lens);
+    }
+
+    /// Keeps the sequences at `indices`, in that order; none of their tokens may be dropped any more.
+    pub(super) fn select(&mut self, indices: &[usize]) {
+        let lens = self.lens();
+        *self = Self::settled(indices.iter().map(|index| lens[*index]).collect());
+    }
+
+    fn settled(before: Vec<usize>) -> Self {
+        Self {
+            open: 0,
+            kept: vec![0; before.len()],
+            before,
         }
     }
 
@@ -81,6 +97,21 @@ mod tests {
         rows.advance(1, false);
         assert_eq!((rows.lens(), rows.keeps_all()), (vec![6, 8], true));
         assert_eq!(rows.kept(), [0, 0]);
+    }
+
+    #[test]
+    fn sequences_are_appended_and_selected_with_what_they_kept() {
+        let mut rows = Rows::new(2);
+        rows.advance(5, false);
+        rows.advance(3, true);
+        rows.keep(&[3, 1]);
+        let mut others = Rows::new(1);
+        others.advance(2, false);
+        rows.append(&others);
+        assert_eq!((rows.lens(), rows.keeps_all()), (vec![8, 6, 2], true));
+        rows.select(&[2, 0]);
+        rows.advance(1, false);
+        assert_eq!(rows.lens(), [3, 9]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The fixed-size memory of an SSM layer.
 
 use burn::nn::RmsNorm;
-use burn::tensor::{Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 use kernels::{
     DecodeState, DecodeStep, FusedOutput, Kept, SsmBackend, VerifyState, decode_step, verify,
 };
@@ -70,6 +70,35 @@ impl<B: Backend> SsmState<B> {
     /// Puts a memory in whose tokens stay.
     pub(crate) fn settle(&mut self, state: DecodeState<B>) {
         self.memory = Some(Memory::Settled(state));
+    }
+
+    /// Appends the sequences of `others`.
+    ///
+    /// # Panics
+    /// As [`take`](Self::take).
+    pub(super) fn append(&mut self, others: Vec<Self>) {
+        let others = others.into_iter().map(|mut other| other.take());
+        let all: Vec<DecodeState<B>> = std::iter::once(self.take()).chain(others).collect();
+        let (windows, states) = all
+            .into_iter()
+            .map(|state| (state.conv_window, state.ssm_state))
+            .unzip();
+        self.settle(DecodeState {
+            conv_window: Tensor::cat(windows, 0),
+            ssm_state: Tensor::cat(states, 0),
+        });
+    }
+
+    /// Keeps the sequences at `indices`.
+    ///
+    /// # Panics
+    /// As [`take`](Self::take).
+    pub(super) fn select(&mut self, indices: &Tensor<B, 1, Int>) {
+        let state = self.take();
+        self.settle(DecodeState {
+            conv_window: state.conv_window.select(0, indices.clone()),
+            ssm_state: state.ssm_state.select(0, indices.clone()),
+        });
     }
 
     pub(super) fn bytes(&self) -> usize {

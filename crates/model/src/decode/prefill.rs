@@ -10,7 +10,7 @@ use crate::hybrid::HybridModel;
 /// Most tokens in one prefill call, over all rows: bounds the activations.
 const PREFILL_TOKENS: usize = 8_192;
 /// Most tokens a row in one prefill call: bounds the attention scores, `piece` x context.
-const PREFILL_MOST: usize = 1_024;
+pub(super) const PREFILL_MOST: usize = 1_024;
 /// Least tokens a row in one prefill call: shorter pieces only cost launches.
 pub(super) const PREFILL_LEAST: usize = 64;
 

@@ -86,13 +86,8 @@ impl Sampler {
             B::seed(device, sampling.seed);
             return Self(Rule::Gumbel { temperature });
         }
-        let filter = Filter {
-            temperature,
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-        };
         Self(Rule::Host {
-            filter,
+            filter: Filter::new(sampling),
             rng: Box::new(ChaCha8Rng::seed_from_u64(sampling.seed)),
         })
     }
@@ -154,6 +149,14 @@ pub(super) fn most_likely<B: SsmBackend>(logits: Tensor<B, 2>) -> Tensor<B, 2, I
 }
 
 impl Filter {
+    pub(super) fn new(sampling: &Sampling) -> Self {
+        Self {
+            temperature: sampling.temperature,
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+        }
+    }
+
     /// The token at which the sum of probabilities, the most likely first, passes `uniform` of the whole.
     pub(super) fn draw(&self, logits: &[f32], uniform: f64) -> u32 {
         let weights = self.weights(logits);
