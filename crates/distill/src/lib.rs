@@ -25,6 +25,7 @@ pub mod recipe;
 pub mod report;
 pub mod run;
 pub mod stage;
+mod streaming;
 pub mod sweep;
 pub mod teacher_cache;
 #[cfg(test)]

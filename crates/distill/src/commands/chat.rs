@@ -15,10 +15,10 @@ use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
 use crate::checkpoint::write_atomically;
 use crate::cli::ConversationArgs;
-use crate::commands::text_stream::TextStream;
 use crate::commands::{Outcome, template};
 use crate::error::DistillError;
 use crate::recipe::Precision;
+use crate::streaming::TextStream;
 use input::{Input, Line};
 use talk::Talk;
 

@@ -33,7 +33,6 @@ pub mod report;
 pub(crate) mod speed_table;
 pub mod sweep;
 mod template;
-mod text_stream;
 pub mod train_drafter;
 pub mod watch;
 

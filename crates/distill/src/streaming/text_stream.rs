@@ -2,7 +2,7 @@
 use model::Tokenizer;
 
 /// Turns tokens into text as they come, holding back characters whose bytes are not complete.
-pub(super) struct TextStream<'a> {
+pub(crate) struct TextStream<'a> {
     tokenizer: &'a Tokenizer,
     /// Tokens not yet written, after one that was: a decoder may treat the first token of a text differently.
     tokens: Vec<u32>,
@@ -11,7 +11,7 @@ pub(super) struct TextStream<'a> {
 }
 
 impl<'a> TextStream<'a> {
-    pub(super) fn new(tokenizer: &'a Tokenizer) -> Self {
+    pub(crate) fn new(tokenizer: &'a Tokenizer) -> Self {
         Self {
             tokenizer,
             tokens: Vec::new(),
@@ -20,7 +20,7 @@ impl<'a> TextStream<'a> {
     }
 
     /// The text that is certain now, if any.
-    pub(super) fn push(&mut self, token: u32) -> Option<String> {
+    pub(crate) fn push(&mut self, token: u32) -> Option<String> {
         self.tokens.push(token);
         let text = self.tokenizer.decode_without_specials(&self.tokens);
         // An incomplete character decodes to this at the end; after four tokens it is not going to be completed.
@@ -34,7 +34,7 @@ impl<'a> TextStream<'a> {
     }
 
     /// What was held back.
-    pub(super) fn rest(&self) -> String {
+    pub(crate) fn rest(&self) -> String {
         let text = self.tokenizer.decode_without_specials(&self.tokens);
         text.get(self.written..).unwrap_or_default().to_owned()
     }
