@@ -18,6 +18,7 @@ mod recipes;
 mod report;
 mod requests;
 mod resume;
+mod serve;
 mod speculate;
 mod sweep;
 mod teacher;

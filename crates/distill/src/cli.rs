@@ -12,6 +12,7 @@ mod model;
 mod number;
 mod run;
 mod sampling;
+mod serving;
 
 use clap::{Parser, Subcommand};
 
@@ -36,6 +37,7 @@ pub use run::{
     SweepArgs, TrainDrafterArgs, WatchArgs,
 };
 pub use sampling::SamplingArgs;
+pub use serving::ServeArgs;
 
 /// Distil a Llama-family Transformer into Mamba/attention hybrids and see how much attention it needs
 #[derive(Debug, Parser)]
@@ -76,6 +78,8 @@ pub enum Command {
     Export(ExportArgs),
     /// Talk with a model, turn after turn
     Chat(ConversationArgs),
+    /// Serve a model to clients of OpenAI's interface
+    Serve(ServeArgs),
     /// Continue a prompt
     Generate(GenerateArgs),
     /// Write the logits and hidden states of given tokens

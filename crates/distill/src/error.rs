@@ -301,10 +301,18 @@ pub enum DistillError {
         url: String,
     },
     /// A variable of the environment that is to hold a key, and does not.
-    #[error("environment variable `{variable}` is not set, expected the key of the judge in it")]
+    #[error("environment variable `{variable}` is not set, expected a key in it")]
     NoKey {
         /// Name of the variable.
         variable: String,
+        /// The flag that names it.
+        flag: &'static str,
+    },
+    /// A server without a key that other machines could reach.
+    #[error("`--host {host}` lets other machines in without a key, expected one")]
+    OpenServer {
+        /// Address that it was to listen on.
+        host: std::net::IpAddr,
     },
     /// A key that would be readable on its way.
     #[error("the key of `{url}` would cross a network unencrypted, expected `https://`")]
@@ -365,6 +373,7 @@ impl DistillError {
             | Self::NoBaseline
             | Self::NoJudgeModel { .. }
             | Self::NoKey { .. }
+            | Self::OpenServer { .. }
             | Self::KeyInTheClear { .. }
             | Self::Backend { .. } => 2,
             _ => 1,
@@ -406,9 +415,12 @@ impl DistillError {
                 "with a network, `distill data fetch {task} --tasks-dir {}` puts it there",
                 folder.display()
             )),
-            Self::NoKey { .. } => {
-                Some("export it, or leave `--judge-key-env` away where no key is needed".into())
-            }
+            Self::NoKey { flag, .. } => Some(format!(
+                "export it, or leave `{flag}` away where no key is needed"
+            )),
+            Self::OpenServer { .. } => Some(
+                "name a variable or a file with `--api-key-env` or `--api-key-file`, or listen on 127.0.0.1".into(),
+            ),
             Self::NoChatTemplate { .. } => Some("continue the text itself with `--raw`".into()),
             Self::PlanDiffers { .. } => Some(
                 "resume without `--recipe` and `--set`, or start a new run with `--out`".into(),

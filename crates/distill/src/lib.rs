@@ -24,6 +24,7 @@ pub mod loss;
 pub mod recipe;
 pub mod report;
 pub mod run;
+pub mod serve;
 pub mod stage;
 mod streaming;
 pub mod sweep;

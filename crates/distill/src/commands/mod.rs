@@ -30,6 +30,7 @@ mod launch;
 pub mod pretrain;
 pub(crate) mod quality_table;
 pub mod report;
+pub mod serve;
 pub(crate) mod speed_table;
 pub mod sweep;
 mod template;
@@ -91,6 +92,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::GenerateData(args) => generate_data::run(args, &device),
         Command::Data(args) => data::run(args, &device),
         Command::Chat(args) => chat::run(args, &device),
+        Command::Serve(args) => serve::run(args, &device),
         Command::Convert(args) => convert::run(args, &device),
         Command::Export(args) => export::run(args, &device),
         Command::Generate(args) => generate::run(args, &device),
@@ -102,6 +104,15 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Completions(args) => Ok(docs::completions(&args)),
         Command::Man(args) => docs::man(&args),
     }
+}
+
+/// The key in the environment variable that `flag` names.
+fn key_from_env(variable: &str, flag: &'static str) -> Result<String, DistillError> {
+    let key = std::env::var(variable).ok().filter(|key| !key.is_empty());
+    key.ok_or_else(|| DistillError::NoKey {
+        variable: variable.into(),
+        flag,
+    })
 }
 
 /// Logs of libraries, off unless `RUST_LOG` asks.

@@ -18,7 +18,7 @@ use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
 use crate::checkpoint::write_atomically;
 use crate::cli::{ChatArgs, JudgeArgs};
-use crate::commands::Outcome;
+use crate::commands::{Outcome, key_from_env};
 use crate::error::DistillError;
 use crate::evaluation::chat::{
     Answered, ChatReport, Endpoint, EndpointOptions, Judge, JudgeName, KeptLines, LocalJudge, Mode,
@@ -104,11 +104,8 @@ fn endpoint(args: &JudgeArgs) -> anyhow::Result<Option<Endpoint>> {
         .judge_model
         .clone()
         .ok_or_else(|| DistillError::NoJudgeModel { url: url.clone() })?;
-    let read = |name: &str| std::env::var(name).ok().filter(|key| !key.is_empty());
     let key = match &args.judge_key_env {
-        Some(name) => Some(read(name).ok_or_else(|| DistillError::NoKey {
-            variable: name.clone(),
-        })?),
+        Some(name) => Some(key_from_env(name, "--judge-key-env")?),
         None => None,
     };
     let options = EndpointOptions {
