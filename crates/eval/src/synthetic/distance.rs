@@ -73,9 +73,10 @@ pub fn by_distance<B: SsmBackend>(
         let mix = TaskMix::only(kind, options.n_pairs).held_out();
         let told = tasks(options.seed, options.count, &mix);
         for distance in &options.distances {
+            let filler = filler(tokenizer, *distance);
             let mut asked = Vec::new();
             for task in &told {
-                let task = at_distance(task, tokenizer, *distance);
+                let task = with_filler(task, &filler);
                 let turn = [Message::user(task.prompt.as_str())];
                 let prompt = template.encode_chat(tokenizer, &turn, true)?.ids;
                 let longest = tokenizer.encode(&task.answer).len() + SPARE_TOKENS;
@@ -144,9 +145,8 @@ fn write<B: SsmBackend>(
     })
 }
 
-/// The task with at least `tokens` tokens of filler before its question, which is its last sentence.
-fn at_distance(task: &SyntheticTask, tokenizer: &Tokenizer, tokens: usize) -> SyntheticTask {
-    let (told, question) = task.prompt.rsplit_once(". ").unwrap_or(("", &task.prompt));
+/// At least `tokens` tokens of sentences.
+fn filler(tokenizer: &Tokenizer, tokens: usize) -> String {
     let mut filler = String::new();
     for sentence in FILLER.iter().cycle() {
         if tokenizer.encode(&filler).len() >= tokens {
@@ -155,6 +155,12 @@ fn at_distance(task: &SyntheticTask, tokenizer: &Tokenizer, tokens: usize) -> Sy
         filler.push_str(sentence);
         filler.push(' ');
     }
+    filler
+}
+
+/// The task with `filler` before its question, which is its last sentence.
+fn with_filler(task: &SyntheticTask, filler: &str) -> SyntheticTask {
+    let (told, question) = task.prompt.rsplit_once(". ").unwrap_or(("", &task.prompt));
     SyntheticTask {
         prompt: format!("{told}. {filler}{question}"),
         ..task.clone()
@@ -265,8 +271,8 @@ mod tests {
         let tokenizer = Tokenizer::train_bpe(&text, 400, &specials).unwrap();
         for kind in [TaskKind::Recall, TaskKind::Lookup] {
             for task in tasks(2, 20, &TaskMix::only(kind, 4).held_out()) {
-                assert_eq!(at_distance(&task, &tokenizer, 0), task);
-                let far = at_distance(&task, &tokenizer, 50);
+                assert_eq!(with_filler(&task, &filler(&tokenizer, 0)), task);
+                let far = with_filler(&task, &filler(&tokenizer, 50));
                 let (told, question) = task.prompt.rsplit_once(". ").unwrap();
                 assert!(far.prompt.starts_with(told) && far.prompt.ends_with(question));
                 assert!(
