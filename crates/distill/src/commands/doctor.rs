@@ -5,13 +5,20 @@ use std::path::Path;
 
 use burn::tensor::{DType, backend::Backend};
 use kernels::SsmBackend;
-use kernels::self_test::{CaseCheck, HostTensor, Tensors, check_cases, check_golden};
+use kernels::self_test::{
+    CaseCheck, HostTensor, Tensors, check_cases, check_golden, product_error,
+};
 use safetensors::{Dtype, SafeTensors};
 
 use crate::backend::{self, Device, InnerBackend};
 use crate::cli::DoctorArgs;
 use crate::commands::Outcome;
 use crate::error::DistillError;
+
+/// Batch, rows, inner dimension and columns of the matrix product that tells how this device multiplies.
+const PRODUCT: [usize; 4] = [1, 128, 128, 128];
+/// Least error of a product whose factors were rounded to less than f32.
+const ROUNDED: f64 = 5e-5;
 
 /// Prints the backend and the device, runs the self-tests and compares golden files.
 ///
@@ -76,6 +83,12 @@ fn print_device(out: &mut impl Write, device: &Device) -> io::Result<()> {
     for (name, value) in InnerBackend::device_features(device) {
         writeln!(out, "{name:<11} {value}")?;
     }
+    let error = product_error::<InnerBackend>(PRODUCT, device);
+    let arithmetic = match error < ROUNDED {
+        true => "f32",
+        false => "f32 rounded by matrix units (TF32)",
+    };
+    writeln!(out, "products    {arithmetic}, wrong by {error:.1e}")?;
     Ok(())
 }
 

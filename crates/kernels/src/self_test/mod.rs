@@ -7,6 +7,7 @@ pub(crate) mod compare;
 pub(crate) mod golden;
 pub(crate) mod host;
 pub(crate) mod mixer;
+pub(crate) mod products;
 mod run;
 pub(crate) mod single_output;
 pub(crate) mod state_space;
@@ -14,4 +15,5 @@ pub(crate) mod tape;
 
 pub use compare::{CaseCheck, F32_GRADIENT_TOLERANCE, F32_TOLERANCE, TensorCheck};
 pub use golden::{GoldenError, HostTensor, Tensors};
+pub use products::product_error;
 pub use run::{check_cases, check_golden};
