@@ -200,6 +200,9 @@ pub struct SpeculativeArgs {
     /// Times that each setting is run; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub rounds: usize,
+    /// What projections, embedding and head are held in, the drafter's too
+    #[arg(long, value_name = "TYPE", default_value = "f32")]
+    pub precision: PrecisionArg,
     /// Seed of the prompts and of the sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,

@@ -16,7 +16,7 @@ const AUTO_MOST: usize = 8;
 const PROBE: &str =
     "The drafter's 1234 na\u{ef}ve guesses,\n\tunlikely  as they are: {x} != \u{65e5}\u{672c}";
 
-/// The drafter that `arg` names, for `verifier`.
+/// The drafter that `arg` names, for `verifier`, its projections held in the same type.
 ///
 /// # Errors
 /// An unreadable model, or one whose tokenizer is another than the verifier's.
@@ -44,7 +44,10 @@ pub(super) fn build(
             {
                 return Err(DistillError::OtherTokenizer { path: path.clone() }.into());
             }
-            Box::new(ModelDrafter::new(loaded.model))
+            let held = verifier.model.head_weight().dtype();
+            Box::new(ModelDrafter::new(
+                loaded.model.with_projections_in(held.into()),
+            ))
         }
     })
 }

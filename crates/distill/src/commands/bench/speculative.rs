@@ -15,6 +15,7 @@ use crate::builtin::load_path;
 use crate::cli::{DraftTokensArg, SpeculativeArgs};
 use crate::commands::{Outcome, drafter};
 use crate::data::{PromptKind, Prompts};
+use crate::recipe::Precision;
 
 /// Passes timed to find what a replay takes.
 const REPLAY_ROUNDS: usize = 20;
@@ -24,7 +25,11 @@ const REPLAY_ROUNDS: usize = 20;
 /// # Errors
 /// An unreadable model or drafter, a drafter with another tokenizer, a closed stdout.
 pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let loaded = load_path::<InnerBackend>(&args.model, device)?;
+    let precision = Precision::from(args.precision);
+    let mut loaded = load_path::<InnerBackend>(&args.model, device)?;
+    if let Some(dtype) = precision.compute() {
+        loaded.model = loaded.model.with_projections_in(dtype);
+    }
     let model = &loaded.model;
     let mut table = table();
     let mut agreed = Agreement::default();
@@ -85,6 +90,7 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
             "attention_layers": attention,
             "layers": n_layers,
             "tokens": args.tokens,
+            "precision": precision,
             "plain_state_bytes": plain_bytes,
             "agreement": agreed,
             "rows": table.to_json(),
@@ -94,10 +100,11 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
     }
     writeln!(
         out,
-        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, replies of {} tokens, f32",
+        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, replies of {} tokens, {}",
         backend::NAME,
         args.model.display(),
-        args.tokens
+        args.tokens,
+        precision.name()
     )?;
     writeln!(
         out,
