@@ -1,6 +1,7 @@
 //! The CPU backend: host loops instead of tensor operations.
 
 use crate::backend::{SsmBackend, StateSpaceGradients, StateSpaceOutput};
+use crate::cached_attention::{self, CachedAttentionOperands, CachedAttentionProblem};
 use crate::causal_conv1d::{self, CausalConv1dOperands, CausalConv1dProblem};
 use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
@@ -104,6 +105,18 @@ fn gradients_like<const N: usize>(
 }
 
 impl SsmBackend for Flex {
+    fn cached_attention(
+        operands: CachedAttentionOperands<Self>,
+        problem: &CachedAttentionProblem,
+    ) -> [FlexTensor; 3] {
+        cached_attention::reference::forward_with::<Self>(operands, problem, |held, tokens| {
+            let mut held = Updated::new(held);
+            let tokens = Input::new(tokens);
+            cached_attention::host::write(held.values(), tokens.values(), problem);
+            held.finish()
+        })
+    }
+
     fn selective_scan_forward(
         operands: SelectiveScanOperands<Self>,
         reset: Option<FlexTensor>,

@@ -13,6 +13,8 @@
 //! Query heads share the keys of their group. Sequences may differ in length. Few tokens are one launch on a GPU, with sums in
 //! f32 and scores that never reach the memory; many are products of matrices.
 
+#[cfg(feature = "flex")]
+pub(crate) mod host;
 #[cfg(feature = "cube")]
 mod kernel;
 #[cfg(feature = "cube")]

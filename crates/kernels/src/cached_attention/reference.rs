@@ -20,6 +20,17 @@ pub fn forward<B: SsmBackend>(
     operands: CachedAttentionOperands<B>,
     p: &CachedAttentionProblem,
 ) -> [FloatTensor<B>; 3] {
+    forward_with(operands, p, |held, tokens| {
+        unwrap(write::<B>(wrap(held), wrap(tokens), p))
+    })
+}
+
+/// As [`forward`], where `write` puts new keys or values, `[batch, n_kv_heads, seq, head_dim]`, among those held.
+pub(crate) fn forward_with<B: SsmBackend>(
+    operands: CachedAttentionOperands<B>,
+    p: &CachedAttentionProblem,
+    write: impl Fn(FloatTensor<B>, FloatTensor<B>) -> FloatTensor<B>,
+) -> [FloatTensor<B>; 3] {
     let (batch, width) = (p.batch(), p.head_dim);
     let (queries, pairs) = (p.n_heads * width, p.n_kv_heads * width);
     let qkv = wrap::<B, 3>(operands.qkv);
@@ -33,8 +44,8 @@ pub fn forward<B: SsmBackend>(
     let v = v
         .reshape([batch, p.seq, p.n_kv_heads, width])
         .swap_dims(1, 2);
-    let keys = write(wrap(operands.keys), k, p);
-    let values = write(wrap(operands.values), v, p);
+    let keys = wrap::<B, 4>(write(operands.keys, unwrap(k)));
+    let values = wrap::<B, 4>(write(operands.values, unwrap(v)));
     let seen = (p.longest() + p.seq).next_multiple_of(GRID).min(p.room);
 
     let stacked = [batch, p.n_kv_heads, p.n_heads / p.n_kv_heads * p.seq, width];

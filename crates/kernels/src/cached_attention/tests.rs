@@ -1,6 +1,9 @@
 use super::self_test::{cases, host};
-use super::{CacheLengths, cached_attention};
+use super::{
+    CacheLengths, CachedAttentionOperands, CachedAttentionProblem, cached_attention, reference,
+};
 use crate::backend::SsmBackend;
+use crate::primitive::{unwrap, wrap};
 use crate::self_test::CaseCheck;
 use crate::testing::subject::Subject;
 use burn_flex::Flex;
@@ -17,8 +20,35 @@ fn check<B: SsmBackend>() {
 }
 
 #[test]
-fn the_reference_follows_the_equations() {
+fn the_cpu_follows_the_equations() {
     check::<Flex>();
+}
+
+#[test]
+fn the_reference_writes_and_finds_what_the_cpu_does() {
+    for case in cases() {
+        let (inputs, lens) = (case.inputs(7), case.lens::<Flex>());
+        let tensors = || case.tensors(&inputs, &lens);
+        let by_cpu = cached_attention(tensors()).unwrap();
+        let inputs = tensors();
+        let problem = CachedAttentionProblem::validate(&inputs).unwrap();
+        let operands = CachedAttentionOperands {
+            qkv: unwrap(inputs.qkv),
+            angles: unwrap(inputs.angles),
+            keys: unwrap(inputs.keys),
+            values: unwrap(inputs.values),
+            lens: None,
+        };
+        let [mixed, keys, values] = reference::forward::<Flex>(operands, &problem);
+        let label = case.label();
+        assert_eq!(host(wrap::<Flex, 3>(mixed)), host(by_cpu.mixed), "{label}");
+        assert_eq!(host(wrap::<Flex, 4>(keys)), host(by_cpu.keys), "{label}");
+        assert_eq!(
+            host(wrap::<Flex, 4>(values)),
+            host(by_cpu.values),
+            "{label}"
+        );
+    }
 }
 
 #[test]
