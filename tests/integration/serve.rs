@@ -406,6 +406,8 @@ fn what_is_wrong_is_refused_by_name_and_the_server_goes_on() {
     let address = server.address;
     let form = ["content-type: application/x-www-form-urlencoded"];
     assert_eq!(exchange(address, &form, "POST", CHAT, "a=b").0, 415);
+    let foreign = ["host: example.org"];
+    assert_eq!(exchange(address, &foreign, "GET", "/v1/models", "").0, 421);
     assert_eq!(exchange(address, &[], "POST", "/health", "").0, 405);
     assert_eq!(server.get("/v1/models/builtin:tiny").0, 200);
     assert_eq!(server.get("/v1/models/other").0, 404);
@@ -558,7 +560,7 @@ fn begin_stream(server: &Server, max_tokens: usize) -> BufReader<TcpStream> {
     .to_string();
     let mut stream = server.connect();
     let head = format!(
-        "POST {COMPLETIONS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {COMPLETIONS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     stream.write_all((head + &body).as_bytes()).unwrap();
@@ -593,7 +595,7 @@ fn a_client_that_leaves_frees_its_place_and_one_too_many_is_told() {
     let mut stream = server.connect();
     let long = completion(json!("the"), json!({"max_tokens": 900_000})).to_string();
     let head = format!(
-        "POST {COMPLETIONS} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
+        "POST {COMPLETIONS} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
         long.len()
     );
     stream.write_all((head + &long).as_bytes()).unwrap();
@@ -610,7 +612,7 @@ fn slow_clients_and_slow_replies_are_given_up() {
     let mut answer = String::new();
     // A body that never comes, and a head that never ends.
     let mut stream = server.connect();
-    let head = "POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
+    let head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{";
     stream.write_all(head.as_bytes()).unwrap();
     stream.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
@@ -645,7 +647,7 @@ fn one_connection_too_many_is_told_and_hurts_nobody() {
     let mut reader = BufReader::new(&probe);
     loop {
         (&probe)
-            .write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n")
+            .write_all(b"GET /metrics HTTP/1.1\r\nhost: localhost\r\n\r\n")
             .unwrap();
         let head = read_head(&mut reader).unwrap();
         let length = head.split("content-length: ").nth(1).unwrap();

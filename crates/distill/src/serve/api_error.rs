@@ -62,6 +62,14 @@ impl ApiError {
         }
     }
 
+    /// 421: a name that is not this machine's.
+    pub(super) fn misdirected() -> Self {
+        Self::of_client(
+            StatusCode::MISDIRECTED_REQUEST,
+            "without a key, `Host` has to be `localhost` or an address",
+        )
+    }
+
     pub(super) fn unknown_path(path: &str) -> Self {
         Self::of_client(StatusCode::NOT_FOUND, format!("there is no `{path}`"))
     }

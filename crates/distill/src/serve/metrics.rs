@@ -218,3 +218,43 @@ impl Drop for Watch {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buckets_count_what_is_within_them_and_the_last_one_all() {
+        let metrics = Metrics::default();
+        for ms in [3, 5, 30, 400_000] {
+            metrics.reply_time.add(Duration::from_millis(ms));
+        }
+        metrics.answered("chat", 200);
+        metrics.answered("chat", 200);
+        let text = metrics.text();
+        for line in [
+            "# TYPE distill_reply_seconds histogram",
+            "distill_reply_seconds_bucket{le=\"0.005\"} 2",
+            "distill_reply_seconds_bucket{le=\"0.01\"} 2",
+            "distill_reply_seconds_bucket{le=\"0.05\"} 3",
+            "distill_reply_seconds_bucket{le=\"300\"} 3",
+            "distill_reply_seconds_bucket{le=\"+Inf\"} 4",
+            "distill_reply_seconds_sum 400.038",
+            "distill_reply_seconds_count 4",
+            "distill_requests_total{endpoint=\"chat\",status=\"200\"} 2",
+        ] {
+            assert!(text.lines().any(|own| own == line), "{line} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_request_that_is_dropped_before_its_end_was_abandoned() {
+        let metrics = Arc::new(Metrics::default());
+        let mut watch = Watch::new(metrics.clone(), Instant::now());
+        watch.over();
+        drop(watch);
+        assert_eq!(metrics.abandoned.get(), 0);
+        drop(Watch::new(metrics.clone(), Instant::now()));
+        assert_eq!(metrics.abandoned.get(), 1);
+    }
+}

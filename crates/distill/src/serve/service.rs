@@ -1,5 +1,6 @@
 //! From a request to its response.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
@@ -7,7 +8,7 @@ use std::time::Instant;
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
+use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use model::{ChatTemplate, Sampling, Tokenizer};
 use serde_json::{Value, json};
@@ -110,7 +111,11 @@ impl Service {
 
     fn authorize(&self, headers: &HeaderMap) -> Result<(), ApiError> {
         let Some(key) = &self.key else {
-            return Ok(());
+            let host = headers.get(HOST).and_then(|host| host.to_str().ok());
+            return match host.is_none_or(is_own_name) {
+                true => Ok(()),
+                false => Err(ApiError::misdirected()),
+            };
         };
         let header = headers.get(AUTHORIZATION);
         match header.is_some_and(|header| key.is_in(header.as_bytes())) {
@@ -354,6 +359,15 @@ async fn whole(mut asked: Asked) -> Result<Response<Body>, ApiError> {
     Ok(json_response(StatusCode::OK, &json))
 }
 
+/// Whether a `Host` is this machine's own name or an address: a page whose name was made to point here is neither.
+fn is_own_name(host: &str) -> bool {
+    let has_port = |(_, port): &(&str, &str)| port.bytes().all(|byte| byte.is_ascii_digit());
+    let name = host.rsplit_once(':').filter(has_port);
+    let name = name.map_or(host, |(name, _)| name);
+    let address = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
+}
+
 fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or_default();
     kind.trim().eq_ignore_ascii_case("application/json")
@@ -368,5 +382,34 @@ fn label(path: &str) -> &'static str {
         "/metrics" => "metrics",
         _ if path.starts_with("/v1/models") => "models",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_others_can_point_here_are_not_its_own() {
+        for host in [
+            "localhost",
+            "LocalHost:8080",
+            "127.0.0.1",
+            "127.0.0.1:80",
+            "[::1]",
+            "[::1]:8080",
+        ] {
+            assert!(is_own_name(host), "{host}");
+        }
+        for host in [
+            "example.org",
+            "example.org:8080",
+            "localhost.example.org",
+            "127.0.0.1.example.org",
+            "",
+            ":80",
+        ] {
+            assert!(!is_own_name(host), "{host}");
+        }
     }
 }
