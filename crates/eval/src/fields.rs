@@ -14,7 +14,8 @@ pub struct FieldProblem {
 }
 
 impl FieldProblem {
-    pub(crate) fn new(
+    /// What is wrong with the field at path `field`.
+    pub fn new(
         field: impl Into<String>,
         found: impl Into<String>,
         expected: impl Into<String>,
@@ -29,11 +30,11 @@ impl FieldProblem {
 
 /// A row of a task file.
 #[derive(Clone, Copy)]
-pub(crate) struct Fields<'a>(pub(crate) &'a Value);
+pub struct Fields<'a>(pub(crate) &'a Value);
 
 impl<'a> Fields<'a> {
     /// Whether the row has the field at `path`.
-    pub(crate) fn has(self, path: &str) -> bool {
+    pub fn has(self, path: &str) -> bool {
         self.find(path).is_some()
     }
 
@@ -50,20 +51,20 @@ impl<'a> Fields<'a> {
     }
 
     /// The field at `path`, keys or places in lists with dots between them.
-    pub(crate) fn value(self, path: &str, expected: &str) -> Result<&'a Value, FieldProblem> {
+    pub fn value(self, path: &str, expected: &str) -> Result<&'a Value, FieldProblem> {
         let missing = || FieldProblem::new(path, "missing", expected);
         self.find(path).ok_or_else(missing)
     }
 
     /// A text.
-    pub(crate) fn text(self, path: &str) -> Result<&'a str, FieldProblem> {
+    pub fn text(self, path: &str) -> Result<&'a str, FieldProblem> {
         let value = self.value(path, "a text")?;
         let wrong = || FieldProblem::new(path, kind(value), "a text");
         value.as_str().ok_or_else(wrong)
     }
 
     /// A text with something in it: an answer to choose, of which a model says how likely it is.
-    pub(crate) fn answer(self, path: &str) -> Result<&'a str, FieldProblem> {
+    pub fn answer(self, path: &str) -> Result<&'a str, FieldProblem> {
         let text = self.text(path)?;
         match text.trim().is_empty() {
             true => Err(FieldProblem::new(path, "empty", "an answer to score")),
@@ -72,7 +73,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of at least `least` texts, none of them empty.
-    pub(crate) fn texts(self, path: &str, least: usize) -> Result<Vec<&'a str>, FieldProblem> {
+    pub fn texts(self, path: &str, least: usize) -> Result<Vec<&'a str>, FieldProblem> {
         let texts = self.texts_or_empty(path, least)?;
         match texts.iter().position(|text| text.trim().is_empty()) {
             None => Ok(texts),
@@ -88,11 +89,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A list of at least `least` texts.
-    pub(crate) fn texts_or_empty(
-        self,
-        path: &str,
-        least: usize,
-    ) -> Result<Vec<&'a str>, FieldProblem> {
+    pub fn texts_or_empty(self, path: &str, least: usize) -> Result<Vec<&'a str>, FieldProblem> {
         let expected = format!("a list of at least {least} texts");
         let value = self.value(path, &expected)?;
         let wrong = |found: String| FieldProblem::new(path, found, expected.as_str());
@@ -108,7 +105,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The name of a row: its `id`, `task_id` or `key`, or nothing.
-    pub(crate) fn id(self) -> String {
+    pub fn id(self) -> String {
         let found = ["id", "task_id", "key"]
             .iter()
             .find_map(|key| self.find(key));
@@ -120,7 +117,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A name at `path`: a text with something in it, or a whole number as text.
-    pub(crate) fn name(self, path: &str) -> Result<String, FieldProblem> {
+    pub fn name(self, path: &str) -> Result<String, FieldProblem> {
         let expected = "a text or a whole number";
         let value = self.value(path, expected)?;
         match value {
@@ -131,14 +128,14 @@ impl<'a> Fields<'a> {
     }
 
     /// A number.
-    pub(crate) fn number(self, path: &str) -> Result<f64, FieldProblem> {
+    pub fn number(self, path: &str) -> Result<f64, FieldProblem> {
         let value = self.value(path, "a number")?;
         let wrong = || FieldProblem::new(path, shown(value), "a number");
         value.as_f64().ok_or_else(wrong)
     }
 
     /// A whole number from 0 on, also written as `2.0`.
-    pub(crate) fn count(self, path: &str) -> Result<usize, FieldProblem> {
+    pub fn count(self, path: &str) -> Result<usize, FieldProblem> {
         let expected = "a whole number from 0 on";
         let value = self.value(path, expected)?;
         let whole = value
@@ -149,7 +146,7 @@ impl<'a> Fields<'a> {
     }
 
     /// A number from 0 to below `count`, also written as text.
-    pub(crate) fn index(self, path: &str, count: usize) -> Result<usize, FieldProblem> {
+    pub fn index(self, path: &str, count: usize) -> Result<usize, FieldProblem> {
         let expected = format!("a number from 0 to {}", count - 1);
         let value = self.value(path, &expected)?;
         let number = match value {
@@ -162,7 +159,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The place of a text among `names`.
-    pub(crate) fn place(self, path: &str, names: &[&str]) -> Result<usize, FieldProblem> {
+    pub fn place(self, path: &str, names: &[&str]) -> Result<usize, FieldProblem> {
         let text = self.text(path)?.trim();
         let found = names.iter().position(|name| *name == text);
         found.ok_or_else(|| {

@@ -192,12 +192,7 @@ impl<B: SsmBackend> Bench<'_, B> {
         task: &'static Task,
         asked: &TaskItems,
     ) -> anyhow::Result<TaskScore> {
-        let options = ZeroShotOptions {
-            n_shot: 0,
-            max_context: self.settings.max_context,
-            first_token: None,
-            limits: self.limits,
-        };
+        let options = ZeroShotOptions::zero_shot(self.settings.max_context, self.limits);
         let key = json!({
             "task": task.name,
             "version": task.version,

@@ -13,7 +13,7 @@ mod task;
 mod truthfulqa;
 mod winogrande;
 
-pub use crate::fields::FieldProblem;
+pub use crate::fields::{FieldProblem, Fields};
 pub use score::{ItemScore, MetricValue, TaskScore, ZeroShotOptions, score};
 pub use task::{Choice, Gold, Item, Metric, Task};
 

@@ -25,6 +25,18 @@ pub struct ZeroShotOptions {
     pub limits: BatchLimits,
 }
 
+impl ZeroShotOptions {
+    /// No examples, no first token.
+    pub fn zero_shot(max_context: usize, limits: BatchLimits) -> Self {
+        Self {
+            n_shot: 0,
+            max_context,
+            first_token: None,
+            limits,
+        }
+    }
+}
+
 /// What a model made of one question.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ItemScore {

@@ -25,7 +25,7 @@ pub struct Task {
     /// What is reported; the first is the paper's.
     pub metrics: &'static [Metric],
     /// Reads a row.
-    pub(super) item: fn(Fields) -> Result<Item, FieldProblem>,
+    pub item: fn(Fields) -> Result<Item, FieldProblem>,
 }
 
 impl Task {
@@ -53,7 +53,7 @@ pub struct Item {
 
 impl Item {
     /// A question with one context for all answers.
-    pub(super) fn of<S: Into<String>>(
+    pub fn of<S: Into<String>>(
         context: impl Into<String>,
         answers: impl IntoIterator<Item = S>,
         gold: Gold,
