@@ -50,7 +50,7 @@ def convert(distill: str, out: Path, ratio: str, mixer: str, more: list[str]) ->
 
 
 def accepted_of(rows: list[dict], drafter: str) -> str:
-    shares = [row["acceptance"] for row in rows if row["drafter"] == drafter and row["acceptance"] is not None]
+    shares = [row["acceptance"] for row in rows if row["drafter"] == drafter and row["draft_tokens"] != "auto"]
     return f"{sum(shares) / len(shares):.0%}"
 
 

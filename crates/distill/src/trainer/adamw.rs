@@ -4,7 +4,7 @@ use burn::optim::{AdamWState, AdaptiveMomentumState, LearningRate, SimpleOptimiz
 use burn::tensor::{Device, Tensor};
 use kernels::{AdamwStep, SsmBackend, adamw};
 
-/// The update of burn's `AdamW`, with its state, computed by [`kernels::adamw`]. Epsilon is 1e-8.
+/// The update of burn's `AdamW`, with its state, computed by [`kernels::adamw()`]. Epsilon is 1e-8.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct FusedAdamW {
     /// Decays of the moments.
