@@ -9,6 +9,7 @@ mod body;
 mod connection;
 mod engine;
 mod fields;
+mod incoming;
 mod job;
 mod key;
 mod limits;

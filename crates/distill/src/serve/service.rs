@@ -6,9 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use hyper::header::{AUTHORIZATION, HOST};
 use hyper::{HeaderMap, Method, Response, StatusCode};
 use model::{ChatTemplate, Sampling, Tokenizer};
 use serde_json::{Value, json};
@@ -16,6 +15,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::api_error::ApiError;
 use super::body::{Body, event_response, json_response, text_response};
+use super::incoming::read_json;
 use super::job::{Event, Job, News};
 use super::key::Key;
 use super::limits::Limits;
@@ -24,9 +24,6 @@ use super::panics::Caught;
 use super::request::{Endpoint, Prompt, Request};
 use super::response::{Choice, Shape, Usage};
 use super::sse::EventStream;
-
-/// So many bytes over the limit are read and dropped: many clients look for a response only when all is sent.
-const DRAINED_BYTES: usize = 16 << 20;
 
 /// What all connections share.
 pub(super) struct Service {
@@ -163,7 +160,7 @@ impl Service {
         request: hyper::Request<Incoming>,
     ) -> Result<Asked, ApiError> {
         let asked = Instant::now();
-        let body = self.read_body(request).await?;
+        let body = read_json(request, &self.limits).await?;
         // Long prompts take a while to be cut into tokens.
         let service = self.clone();
         let prepared = tokio::task::spawn_blocking(move || service.prepare(endpoint, &body));
@@ -207,45 +204,6 @@ impl Service {
             replies,
             watch,
         })
-    }
-
-    async fn read_body(&self, request: hyper::Request<Incoming>) -> Result<Vec<u8>, ApiError> {
-        let most = self.limits.max_body_bytes;
-        let header = |name| request.headers().get(name)?.to_str().ok();
-        let is_json = header(CONTENT_TYPE).is_some_and(is_json);
-        let length = header(CONTENT_LENGTH).and_then(|length| length.parse::<usize>().ok());
-        if length.is_some_and(|length| length.saturating_sub(most) > DRAINED_BYTES) {
-            return Err(ApiError::too_large(most));
-        }
-        let mut body = request.into_body();
-        let read = async {
-            let (mut bytes, mut total) = (Vec::new(), 0usize);
-            while let Some(frame) = body.frame().await {
-                let frame = frame.map_err(|_| ApiError::request("the body was cut short"))?;
-                let Ok(data) = frame.into_data() else {
-                    continue;
-                };
-                total += data.len();
-                if total <= most {
-                    bytes.extend_from_slice(&data);
-                } else if total - most > DRAINED_BYTES {
-                    return Err(ApiError::too_large(most));
-                } else {
-                    bytes = Vec::new();
-                }
-            }
-            match total > most {
-                true => Err(ApiError::too_large(most)),
-                false => Ok(bytes),
-            }
-        };
-        let patience = self.limits.client_timeout;
-        let read = tokio::time::timeout(patience, read).await;
-        let bytes = read.map_err(|_| ApiError::slow_client(patience.as_secs()))??;
-        match is_json {
-            true => Ok(bytes),
-            false => Err(ApiError::not_json()),
-        }
     }
 
     /// The request, and for each of its replies the prompt and the most tokens.
@@ -366,11 +324,6 @@ fn is_own_name(host: &str) -> bool {
     let name = name.map_or(host, |(name, _)| name);
     let address = name.trim_start_matches('[').trim_end_matches(']');
     name.eq_ignore_ascii_case("localhost") || address.parse::<IpAddr>().is_ok()
-}
-
-fn is_json(content_type: &str) -> bool {
-    let kind = content_type.split(';').next().unwrap_or_default();
-    kind.trim().eq_ignore_ascii_case("application/json")
 }
 
 /// How metrics call a path: few names, whatever clients ask for.
