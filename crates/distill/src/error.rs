@@ -47,6 +47,9 @@ pub enum DistillError {
         #[source]
         source: std::io::Error,
     },
+    /// A file or folder that could not be written.
+    #[error(transparent)]
+    File(#[from] model::files::FileError),
     /// A file that exists and can be read but does not hold what it should.
     #[error("`{}`: {found}, expected {expected}", path.display())]
     Malformed {

@@ -11,7 +11,7 @@ save_file({k:v.clone().contiguous() for k,v in t.items()},sys.argv[1],{'format':
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ModelError {
-    /// A file could not be read or written.
+    /// A file could not be read.
     #[error("`{}`", path.display())]
     Io {
         /// The file
@@ -19,6 +19,9 @@ pub enum ModelError {
         /// What the system said
         source: std::io::Error,
     },
+    /// A file or folder could not be written.
+    #[error(transparent)]
+    File(#[from] crate::files::FileError),
     /// A file ends before what it announces.
     #[error(
         "`{}` is cut short: {field} needs {needed} bytes of file, it has {found} (fetch it again)",

@@ -10,6 +10,7 @@ pub mod decode;
 mod documents;
 mod error;
 pub mod export;
+pub mod files;
 mod hash;
 mod hybrid;
 mod layer;

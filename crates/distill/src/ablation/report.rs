@@ -2,7 +2,6 @@
 use eval::report::{Cell, Table};
 
 use super::results::{CheckResult, Comparison, RowResult, Summary, Verdict, compare};
-use crate::checkpoint::write_atomically;
 use crate::dashboard::percent;
 use crate::error::DistillError;
 use crate::recipe::{Metric, Operand, Plan};
@@ -120,7 +119,7 @@ pub fn write(plan: &Plan, folder: &RunFolder) -> Result<Option<Comparison>, Dist
     if let Some(comparison) = &comparison {
         folder.write_json("ablation.json", &json_report(comparison))?;
         let page = markdown_report(comparison);
-        write_atomically(&folder.path().join("ablation.md"), page.as_bytes())?;
+        model::files::write(&folder.path().join("ablation.md"), page.as_bytes())?;
     }
     Ok(comparison)
 }

@@ -1,10 +1,7 @@
-//! Files and folders that are whole or absent: written beside, fsynced, renamed.
-mod atomic;
+//! Where a stage stands, on disk: whole or absent, and checked by hashes when it is read.
 mod steps;
 mod tensors;
 
-pub(crate) use atomic::sync_folder;
-pub use atomic::{write_atomically, write_atomically_with};
 pub(crate) use model::hex;
 pub use steps::{Found, Origin, StageProgress, StepCheckpoint, StepCheckpoints, remove_steps};
 pub use tensors::Tensors;

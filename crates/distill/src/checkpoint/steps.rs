@@ -5,14 +5,15 @@
 //! that train are in it with both moments of the optimiser; the others come from the model that the stage starts from,
 //! whose hash is recorded. The learning rate follows from the step and the plan, whose hash is recorded too.
 use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::path::{Path, PathBuf};
 
+use model::files::{
+    FileError, check_space, recover_folder, remove_folder, write_folder, write_new,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::atomic::sync_folder;
 use super::hex;
 use super::tensors::{Tensors, decode, encode};
 use crate::data::OrderPosition;
@@ -138,10 +139,15 @@ impl StepCheckpoints {
         };
         let manifest = serde_json::to_vec_pretty(&manifest).expect("strings and whole numbers");
         let path = self.folder.join(format!("{PREFIX}{:06}", progress.step));
-        write_folder(&path, &[(STATE, &state), (MANIFEST, &manifest)])?;
+        check_space(&path, (state.len() + manifest.len()) as u64)?;
+        write_folder(&path, |part| {
+            write_new(&part.join(STATE), &state)?;
+            write_new(&part.join(MANIFEST), &manifest)?;
+            Ok::<_, FileError>(())
+        })?;
         let steps = self.steps()?;
         for (_, path) in steps.iter().rev().skip(self.plan.keep) {
-            remove(path)?;
+            remove_folder(path)?;
         }
         Ok(())
     }
@@ -154,7 +160,7 @@ impl StepCheckpoints {
         let later = self.steps()?.into_iter().filter(|(at, _)| *at > step);
         later
             .map(|(_, path)| path)
-            .try_for_each(|path| remove(&path))
+            .try_for_each(|path| Ok(remove_folder(&path)?))
     }
 
     /// Reads the newest one that is whole and `is_wanted`.
@@ -237,11 +243,22 @@ impl StepCheckpoints {
         let mut steps = Vec::new();
         for entry in entries {
             let path = entry.map_err(io("read", &self.folder))?.path();
-            let name = path.file_name().and_then(|name| name.to_str());
-            let step = name.and_then(|name| name.strip_prefix(PREFIX)?.parse().ok());
+            let Some(name) = path.file_name().and_then(|name| name.to_str()) else {
+                continue;
+            };
+            let replaced = name
+                .strip_prefix('.')
+                .and_then(|name| name.strip_suffix(".old"));
+            let path = path.with_file_name(replaced.unwrap_or(name));
+            if replaced.is_some() {
+                recover_folder(&path)?;
+            }
+            let step = replaced.unwrap_or(name).strip_prefix(PREFIX);
+            let step: Option<usize> = step.and_then(|step| step.parse().ok());
             steps.extend(step.map(|step| (step, path.clone())));
         }
         steps.sort();
+        steps.dedup();
         Ok(steps)
     }
 }
@@ -251,59 +268,13 @@ impl StepCheckpoints {
 /// # Errors
 /// [`DistillError::Io`].
 pub fn remove_steps(stage_folder: &Path) -> Result<(), DistillError> {
-    remove(&steps_folder(stage_folder))
+    Ok(remove_folder(&steps_folder(stage_folder))?)
 }
 
 fn steps_folder(stage_folder: &Path) -> PathBuf {
     let mut name = stage_folder.file_name().unwrap_or_default().to_os_string();
     name.push(".steps");
     stage_folder.with_file_name(name)
-}
-
-/// Writes a folder of files, whole or not at all; the last file says that the others are there. An older folder of the
-/// same name is replaced.
-fn write_folder(path: &Path, files: &[(&str, &[u8])]) -> Result<(), DistillError> {
-    let beside = |suffix: &str| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        path.with_file_name(format!(".{name}.{suffix}"))
-    };
-    let (part, old) = (beside("part"), beside("old"));
-    remove(&part)?;
-    let written = fs::create_dir_all(&part)
-        .map_err(io("create", &part))
-        .and_then(|()| {
-            for (name, bytes) in files {
-                let file = part.join(name);
-                File::create(&file)
-                    .and_then(|mut file| {
-                        file.write_all(bytes)?;
-                        file.sync_all()
-                    })
-                    .map_err(io("write", &file))?;
-            }
-            sync_folder(&part);
-            remove(&old)?;
-            if path.exists() {
-                fs::rename(path, &old).map_err(io("rename", path))?;
-            }
-            fs::rename(&part, path).map_err(io("rename", &part))
-        });
-    if written.is_err() {
-        // The error being returned says more than a failure to tidy up would.
-        let _ = fs::remove_dir_all(&part);
-        return written;
-    }
-    sync_folder(path.parent().unwrap_or(Path::new(".")));
-    remove(&old)
-}
-
-fn remove(folder: &Path) -> Result<(), DistillError> {
-    match fs::remove_dir_all(folder) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            Err(io("remove", folder)(error))
-        }
-        _ => Ok(()),
-    }
 }
 
 fn io(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> DistillError {

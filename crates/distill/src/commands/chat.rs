@@ -13,7 +13,6 @@ use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
-use crate::checkpoint::write_atomically;
 use crate::cli::ConversationArgs;
 use crate::commands::{Outcome, template};
 use crate::error::DistillError;
@@ -134,7 +133,7 @@ fn answer(
 fn save(talk: &Talk<'_>, path: &Path) -> anyhow::Result<()> {
     let json = json!({"messages": talk.messages()});
     let text = serde_json::to_string_pretty(&json)? + "\n";
-    Ok(write_atomically(path, text.as_bytes())?)
+    Ok(model::files::write(path, text.as_bytes())?)
 }
 
 #[expect(clippy::print_stderr, reason = "what is about the program, not of it")]

@@ -1,6 +1,5 @@
 //! `forward`: logits and hidden states of given tokens, for comparison with another implementation.
-use std::fs::File;
-use std::io::{BufWriter, Write};
+use std::io::Write;
 use std::path::Path;
 
 use burn::tensor::{Int, Tensor, TensorData, backend::Backend};
@@ -9,7 +8,6 @@ use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::load_path;
-use crate::checkpoint::write_atomically_with;
 use crate::cli::ForwardArgs;
 use crate::commands::Outcome;
 use crate::data::token_ids::read_token_rows;
@@ -41,7 +39,7 @@ pub fn run(args: ForwardArgs, device: &Device) -> anyhow::Result<Outcome> {
         tensors.push(("step_logits".to_owned(), F32Tensor::read(logits)));
     }
 
-    write_atomically_with(&args.output, |part| write_safetensors(part, &tensors))?;
+    model::files::write_with(&args.output, |part| write_safetensors(part, &tensors))?;
     Ok(Outcome::Done)
 }
 
@@ -121,7 +119,10 @@ impl F32Tensor {
 }
 
 /// Writes tensors one by one, since logits of a long text do not fit into memory twice.
-fn write_safetensors(path: &Path, tensors: &[(String, F32Tensor)]) -> std::io::Result<()> {
+fn write_safetensors(
+    file: &mut impl Write,
+    tensors: &[(String, F32Tensor)],
+) -> std::io::Result<()> {
     let mut header = serde_json::Map::new();
     let mut offset = 0;
     for (name, tensor) in tensors {
@@ -135,11 +136,10 @@ fn write_safetensors(path: &Path, tensors: &[(String, F32Tensor)]) -> std::io::R
     let padding = header.len().next_multiple_of(8) - header.len();
     header.push_str(&" ".repeat(padding));
 
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
     file.write_all(&(header.len() as u64).to_le_bytes())?;
     file.write_all(header.as_bytes())?;
     for value in tensors.iter().flat_map(|(_, tensor)| &tensor.values) {
         file.write_all(&value.to_le_bytes())?;
     }
-    file.flush()
+    Ok(())
 }

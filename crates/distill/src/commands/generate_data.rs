@@ -123,8 +123,7 @@ pub fn run(args: GenerateDataArgs, device: &Device) -> anyhow::Result<Outcome> {
     });
     let sidecar = sidecar_path(&args.output);
     let text = serde_json::to_string_pretty(&provenance)? + "\n";
-    std::fs::write(&sidecar, text)
-        .with_context(|| format!("could not write `{}`", sidecar.display()))?;
+    model::files::write(&sidecar, text.as_bytes())?;
     say(&format!(
         "{kept} records in `{}`, {asked} prompts asked, dropped: {rejected:?}",
         args.output.display()

@@ -104,8 +104,8 @@ pub fn run(args: PretrainArgs, device: &Device) -> anyhow::Result<Outcome> {
         "log": lines,
     });
     let path = args.out.join("training.json");
-    std::fs::write(&path, serde_json::to_string_pretty(&provenance)? + "\n")
-        .with_context(|| format!("could not write `{}`", path.display()))?;
+    let text = serde_json::to_string_pretty(&provenance)? + "\n";
+    model::files::write(&path, text.as_bytes())?;
     Ok(Outcome::Done)
 }
 

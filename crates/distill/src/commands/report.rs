@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 
 use crate::ablation;
-use crate::checkpoint::write_atomically;
 use crate::cli::ReportArgs;
 use crate::commands::Outcome;
 use crate::curves;
@@ -45,7 +44,7 @@ pub fn run(args: ReportArgs) -> anyhow::Result<Outcome> {
     if let Some(file) = &args.svg {
         let svg = curves::draw(&facts.manifest.plan.name, &facts.history.stages)?;
         let svg = svg.with_context(|| format!("no step is in the logs of `{path}`"))?;
-        write_atomically(file, svg.as_bytes())?;
+        model::files::write(file, svg.as_bytes())?;
     }
     if args.json {
         return Ok(Outcome::Done);
@@ -102,7 +101,7 @@ fn write(
                 parent.display()
             )
         })?;
-        write_atomically(&path, &bytes)?;
+        model::files::write(&path, &bytes)?;
     }
     Ok(())
 }

@@ -7,7 +7,6 @@ use anyhow::Context;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
-use crate::checkpoint::write_atomically;
 use crate::cli::{LogFormatArg, WatchArgs};
 use crate::commands::Outcome;
 use crate::dashboard::app::Tab;
@@ -38,7 +37,7 @@ pub fn run(args: WatchArgs) -> anyhow::Result<Outcome> {
     let reader = LogReader::awaiting(run_dir, &args.arms);
     if let Some(file) = &args.frame {
         let svg = frame(reader, &args)?;
-        write_atomically(file, svg.as_bytes())?;
+        model::files::write(file, svg.as_bytes())?;
         return Ok(Outcome::Done);
     }
     if is_terminal && !args.no_tui && args.log_format.is_none() {

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use flate2::{Compression, read::MultiGzDecoder, write::GzEncoder};
+use model::files::Output;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 /// One prompt with the reply that a model gave.
@@ -79,8 +80,8 @@ pub struct Writer {
 }
 
 enum Sink {
-    Plain(BufWriter<File>),
-    Gzip(GzEncoder<BufWriter<File>>),
+    Plain(BufWriter<Output>),
+    Gzip(GzEncoder<BufWriter<Output>>),
 }
 
 impl Writer {
@@ -99,8 +100,7 @@ impl Writer {
         let mut partial = path.as_os_str().to_owned();
         partial.push(".partial");
         let partial = PathBuf::from(partial);
-        let file = File::create(&partial)
-            .with_context(|| format!("could not create `{}`", partial.display()))?;
+        let file = Output::create(&partial)?;
         let sink = if is_gzip(path) {
             Sink::Gzip(GzEncoder::new(BufWriter::new(file), Compression::best()))
         } else {
@@ -137,12 +137,10 @@ impl Writer {
             Sink::Plain(sink) => sink,
             Sink::Gzip(sink) => sink.finish().with_context(context)?,
         };
-        let file = buffer
-            .into_inner()
-            .map_err(|error| error.into_error())
-            .with_context(context)?;
-        file.sync_all().with_context(context)?;
-        std::fs::rename(&self.partial, &self.path).with_context(context)
+        let (mut file, rest) = buffer.into_parts();
+        file.add(&rest.expect("no writer panics"))?;
+        file.sync()?;
+        Ok(model::files::rename(&self.partial, &self.path)?)
     }
 }
 

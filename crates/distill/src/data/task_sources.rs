@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use super::task_files;
-use crate::checkpoint::write_atomically_with;
 use crate::hub::HubRepo;
 
 /// Revision at which the hub has every public data set as Parquet, `CONFIGURATION/SPLIT/0000.parquet`.
@@ -142,7 +141,9 @@ impl TaskSource {
                 .with_context(|| format!("could not create `{}`", parent.display()))?;
             for (number, file) in found.iter().enumerate() {
                 let path = parent.join(format!("{name}-{number:04}.parquet"));
-                write_atomically_with(&path, |part| std::fs::copy(file, part).map(drop))?;
+                model::files::write_with(&path, |part| {
+                    std::io::copy(&mut std::fs::File::open(file)?, part).map(drop)
+                })?;
                 written.push(path);
             }
         }

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::checkpoint::{hex, write_atomically};
+use crate::checkpoint::hex;
 
 /// Raised when a measure changes what it measures: nothing kept before counts any more.
 const FORMAT: u32 = 1;
@@ -65,7 +65,7 @@ impl Kept {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("could not create `{}`", folder.display()))?;
         let file = json!({ "key": key, "value": serde_json::to_value(&value)? });
-        write_atomically(&path, file.to_string().as_bytes())?;
+        model::files::write(&path, file.to_string().as_bytes())?;
         // What is shown is what was kept, to the last digit, whether it was measured now or before.
         read(&path, &key).with_context(|| format!("`{}` is not what was written", path.display()))
     }

@@ -7,7 +7,6 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 
 use super::{Manifest, RunState, StopFlag};
-use crate::checkpoint::write_atomically;
 use crate::error::DistillError;
 
 /// A run folder held by this process, whole or for some arms; the locks go with the process, however it ends.
@@ -178,7 +177,7 @@ impl RunFolder {
         let mut json =
             serde_json::to_vec_pretty(value).expect("our own types have only string keys");
         json.push(b'\n');
-        write_atomically(&self.path.join(name), &json)
+        Ok(model::files::write(&self.path.join(name), &json)?)
     }
 }
 

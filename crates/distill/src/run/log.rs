@@ -1,7 +1,8 @@
 //! `events.jsonl`: one JSON object a line, appended and never rewritten. A process that runs some arms has its own.
-use std::fs::File;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+
+use model::files::{FileError, Output};
 
 use super::{Event, EventSink, StopFlag, TimedEvent};
 use crate::error::DistillError;
@@ -9,9 +10,8 @@ use crate::error::DistillError;
 /// The writer of `events.jsonl`.
 #[derive(Debug)]
 pub struct EventLog {
-    path: PathBuf,
-    file: File,
-    failure: Option<std::io::Error>,
+    output: Output,
+    failure: Option<FileError>,
 }
 
 impl EventLog {
@@ -60,23 +60,18 @@ impl EventLog {
             path: path.clone(),
             source,
         };
-        let mut file = File::options()
-            .create(true)
-            .read(true)
-            .append(true)
-            .open(&path)
-            .map_err(io)?;
+        let mut output = Output::append(&path)?;
+        let file = output.file();
         if file.seek(SeekFrom::End(0)).map_err(io)? > 0 {
             let mut last = [0];
             file.seek(SeekFrom::End(-1)).map_err(io)?;
-            std::io::Read::read_exact(&mut file, &mut last).map_err(io)?;
+            file.read_exact(&mut last).map_err(io)?;
             if last != *b"\n" {
-                file.write_all(b"\n").map_err(io)?;
+                output.add(b"\n")?;
             }
         }
         Ok(Self {
-            path,
-            file,
+            output,
             failure: None,
         })
     }
@@ -85,7 +80,7 @@ impl EventLog {
     pub fn append(&mut self, event: &TimedEvent) -> bool {
         if self.failure.is_none() {
             let line = event.to_json() + "\n";
-            self.failure = self.file.write_all(line.as_bytes()).err();
+            self.failure = self.output.add(line.as_bytes()).err();
         }
         self.failure.is_none()
     }
@@ -93,16 +88,11 @@ impl EventLog {
     /// Whether everything so far was written; called between steps and stages, so that a full disk ends a run.
     ///
     /// # Errors
-    /// [`DistillError::Io`] with the first failure.
+    /// [`DistillError::File`] with the first failure.
     pub fn check(&mut self) -> Result<(), DistillError> {
-        match self.failure.take() {
-            Some(source) => Err(DistillError::Io {
-                action: "append to",
-                path: self.path.clone(),
-                source,
-            }),
-            None => Ok(()),
-        }
+        self.failure
+            .take()
+            .map_or(Ok(()), |failure| Err(failure.into()))
     }
 }
 
@@ -123,7 +113,7 @@ impl<'a> Tee<'a> {
     /// As [`EventLog::check`].
     ///
     /// # Errors
-    /// [`DistillError::Io`] with the first failure.
+    /// [`DistillError::File`] with the first failure.
     pub fn check(&mut self) -> Result<(), DistillError> {
         self.log.check()
     }

@@ -87,7 +87,10 @@ pub fn write_report(plan: &Plan, folder: &RunFolder) -> Result<Vec<SweepRow>, cr
             }
             page += "\n";
         }
-        checkpoint::write_atomically(&folder.path().join("report.md"), page.as_bytes())
+        Ok(model::files::write(
+            &folder.path().join("report.md"),
+            page.as_bytes(),
+        )?)
     })?;
     Ok(table)
 }

@@ -3,7 +3,6 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::write_atomically;
 use crate::error::DistillError;
 
 const FILE: &str = "manifest.json";
@@ -92,7 +91,7 @@ impl Manifest {
         self.shards.push(shard);
         self.shards.sort_by_key(|shard| shard.index);
         let json = serde_json::to_vec_pretty(self).expect("strings and finite numbers");
-        write_atomically(&folder.join(FILE), &json)
+        Ok(model::files::write(&folder.join(FILE), &json)?)
     }
 
     /// Measured on all shards.

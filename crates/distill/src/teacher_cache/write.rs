@@ -11,7 +11,7 @@ use super::TeacherCache;
 use super::manifest::{Manifest, Shard, Truncation};
 use super::record::encode;
 use super::store::{shard_path, shards};
-use crate::checkpoint::{hex, write_atomically};
+use crate::checkpoint::hex;
 use crate::data::{Batch, ExampleSet, RowLength};
 use crate::error::DistillError;
 use crate::loss::head::blocks;
@@ -164,7 +164,7 @@ pub(super) fn whole<B: SsmBackend>(
             range.start + 1,
             range.end
         );
-        write_atomically(&path, &bytes)?;
+        model::files::write(&path, &bytes)?;
         let shard = Shard {
             index,
             sha256: hex(&Sha256::digest(&bytes)),

@@ -10,10 +10,11 @@ use super::end_tokens;
 use super::published_form::published_form;
 use crate::chat_template::ChatTemplate;
 use crate::error::ModelError;
+use crate::files::write_new;
 use crate::hybrid::HybridModel;
 use crate::load::{
     CONFIG_JSON, CheckpointMeta, MAMBA_CONFIG_JSON, OWN_KEY, SavePrecision, StoredTensor,
-    TOKENIZER_JSON, pretty, published_config, write_folder, write_new, write_safetensors,
+    TOKENIZER_JSON, pretty, published_config, write_model_folder, write_safetensors,
 };
 use crate::tokenizer::Tokenizer;
 
@@ -60,7 +61,7 @@ pub fn export_folder<B: SsmBackend>(
         let head: Option<TensorData> = embedding.map(|(_, data)| data.clone());
         tensors.extend(head.map(|head| (LM_HEAD.to_owned(), head)));
     }
-    write_folder(folder, |part| {
+    write_model_folder(folder, |part| {
         let write_json = |name: &str, json: &Value| write_new(&part.join(name), &pretty(json));
         write_json(CONFIG_JSON, &config_json(model, &export))?;
         if let Some(ssm) = &ssm {

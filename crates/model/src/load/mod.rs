@@ -1,6 +1,5 @@
 //! Files in, models out.
 
-mod atomic;
 mod checkpoint;
 pub mod gguf;
 mod pickled;
@@ -11,9 +10,9 @@ mod stored;
 
 pub use checkpoint::CheckpointMeta;
 pub use save::save;
+pub(crate) use save::write_model_folder;
 pub use stored::SavePrecision;
 
-pub(crate) use atomic::{write_file, write_folder, write_new};
 pub(crate) use checkpoint::{OWN_KEY, published_config};
 pub(crate) use stored::{StoredTensor, encode, pretty, write_safetensors};
 

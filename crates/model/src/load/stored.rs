@@ -7,9 +7,9 @@ use half::{bf16, f16};
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Map, Value, json};
 
-use super::atomic::write_new;
 use super::shards::{INDEX_JSON, MODEL_SAFETENSORS};
 use crate::error::ModelError;
+use crate::files::{check_space, write_new};
 
 /// Number format of saved weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,12 +91,14 @@ pub(crate) fn encode(
 /// Writes `model.safetensors` into `folder`, or files of at most `shard_bytes` (one tensor at least) and their index.
 ///
 /// # Errors
-/// [`ModelError::Io`] with the path that could not be written.
+/// [`ModelError::File`] with the path that could not be written; nothing is where the disk has no room for all of it.
 pub(crate) fn write_safetensors(
     folder: &Path,
     tensors: &[StoredTensor],
     shard_bytes: usize,
 ) -> Result<(), ModelError> {
+    let total: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
+    check_space(folder, total as u64)?;
     let mut shards: Vec<&[StoredTensor]> = Vec::new();
     let (mut start, mut size) = (0, 0);
     for (at, tensor) in tensors.iter().enumerate() {
@@ -108,7 +110,10 @@ pub(crate) fn write_safetensors(
     }
     shards.push(&tensors[start..]);
     if let [all] = shards.as_slice() {
-        return write_new(&folder.join(MODEL_SAFETENSORS), &serialised(all));
+        return Ok(write_new(
+            &folder.join(MODEL_SAFETENSORS),
+            &serialised(all),
+        )?);
     }
     let mut weight_map = Map::new();
     for (index, shard) in shards.iter().enumerate() {
@@ -118,9 +123,8 @@ pub(crate) fn write_safetensors(
         }
         write_new(&folder.join(name), &serialised(shard))?;
     }
-    let total: usize = tensors.iter().map(|tensor| tensor.bytes.len()).sum();
     let index = json!({"metadata": {"total_size": total}, "weight_map": weight_map});
-    write_new(&folder.join(INDEX_JSON), &pretty(&index))
+    Ok(write_new(&folder.join(INDEX_JSON), &pretty(&index))?)
 }
 
 fn serialised(tensors: &[StoredTensor]) -> Vec<u8> {

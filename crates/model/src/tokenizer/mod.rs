@@ -11,6 +11,7 @@ use std::path::Path;
 use tokenizers::{AddedToken, ModelWrapper};
 
 use crate::error::ModelError;
+use crate::files;
 
 /// File name of a Hugging Face tokenizer.
 const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -156,14 +157,14 @@ impl Tokenizer {
     /// Writes `tokenizer.json`; `path` is the file, or the directory to put it in.
     ///
     /// # Errors
-    /// [`ModelError::Io`] when it cannot be written.
+    /// [`ModelError::File`] when it cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<(), ModelError> {
         let mut path = path.as_ref().to_path_buf();
         if path.is_dir() {
             path.push(TOKENIZER_JSON);
         }
         let json = self.to_json()?;
-        std::fs::write(&path, json).map_err(ModelError::io(&path))
+        Ok(files::write(&path, json.as_bytes())?)
     }
 
     /// The content of `tokenizer.json`.

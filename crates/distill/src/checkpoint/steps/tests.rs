@@ -70,6 +70,69 @@ fn the_newest_is_read_back_and_old_ones_go() {
     assert!(checkpoints.newest(|_| true).unwrap().checkpoint.is_none());
 }
 
+#[test]
+fn one_that_was_being_written_again_when_the_process_was_killed_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = checkpoints(dir.path());
+    for step in [5, 10] {
+        checkpoints.save(&progress(step), &tensors(step)).unwrap();
+    }
+    let folder = dir.path().join("50-sft.steps");
+    let old = folder.join(".step-000010.old");
+    fs::rename(folder.join("step-000010"), &old).unwrap();
+    let newest = checkpoints.newest(|_| true).unwrap().checkpoint.unwrap();
+    assert_eq!(newest.progress, progress(10));
+    assert_eq!(names(dir.path()), ["step-000005", "step-000010"]);
+    // An older state of a step that was put aside does not come back when that step is forgotten.
+    fs::create_dir(&old).unwrap();
+    checkpoints.forget_after(5).unwrap();
+    let newest = checkpoints.newest(|_| true).unwrap().checkpoint.unwrap();
+    assert_eq!(newest.progress, progress(5));
+}
+
+/// After every operation on files that can fail: the checkpoint before is there, and the error names the file.
+#[test]
+fn a_disk_that_fails_during_a_save_leaves_the_checkpoint_before() {
+    use model::files::faults::{Fault, with, with_free};
+    for fault in [Fault::NoSpace, Fault::Io, Fault::Short] {
+        for at in 1.. {
+            let dir = tempfile::tempdir().unwrap();
+            let checkpoints = checkpoints(dir.path());
+            checkpoints.save(&progress(5), &tensors(5)).unwrap();
+            let (saved, has_struck) = with(fault, at, "", || {
+                checkpoints.save(&progress(10), &tensors(10))
+            });
+            let found = checkpoints.newest(|_| true).unwrap();
+            let newest = found.checkpoint.unwrap();
+            assert!(found.broken.is_empty(), "{fault:?} at {at}");
+            let is_new = newest.progress.step == 10;
+            let step = if is_new { 10 } else { 5 };
+            assert_eq!(newest.progress, progress(step));
+            assert_eq!(newest.tensors, tensors(step));
+            match saved {
+                Ok(()) => assert!(is_new),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(fault != Fault::Short && text.contains("step-"), "{text}");
+                }
+            }
+            if !has_struck {
+                assert!(at > 8, "{at} operations");
+                break;
+            }
+        }
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = checkpoints(dir.path());
+    let error = with_free(1000, || checkpoints.save(&progress(5), &tensors(5)));
+    let text = error.unwrap_err().to_string();
+    assert!(
+        text.contains("step-000005`: ") && text.contains(" bytes needed, 1000 free"),
+        "{text}"
+    );
+    assert!(!dir.path().join("50-sft.steps").exists());
+}
+
 /// What the error names, and what is done to the folder.
 type Damage = (&'static str, fn(&Path));
 
@@ -87,7 +150,10 @@ fn a_damaged_one_is_named_and_the_one_before_is_used() {
             fs::write(&file, bytes).unwrap();
         }),
         ("state.safetensors", |path| {
-            let file = File::options().write(true).open(path.join(STATE)).unwrap();
+            let file = fs::File::options()
+                .write(true)
+                .open(path.join(STATE))
+                .unwrap();
             file.set_len(file.metadata().unwrap().len() - 3).unwrap();
         }),
         ("state.safetensors", |path| {
@@ -115,6 +181,35 @@ fn a_damaged_one_is_named_and_the_one_before_is_used() {
             "{named}: {error}"
         );
     }
+}
+
+#[test]
+fn no_flip_of_any_single_bit_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoints = checkpoints(dir.path());
+    for step in [5, 10] {
+        checkpoints.save(&progress(step), &tensors(step)).unwrap();
+    }
+    let mut tries = 0;
+    for name in [STATE, MANIFEST] {
+        let file = dir.path().join("50-sft.steps/step-000010").join(name);
+        let whole = fs::read(&file).unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            fs::write(&file, flipped).unwrap();
+            // What names the plan or the parent is under the same checksum: damaged, not of another run.
+            let found = checkpoints.newest(|_| true).unwrap();
+            let newest = found.checkpoint.unwrap();
+            assert_eq!(newest.progress, progress(5), "{name}, bit {bit}");
+            assert!(found.broken[0].to_string().contains("step-000010"));
+            tries += 1;
+        }
+        fs::write(&file, whole).unwrap();
+    }
+    assert!(tries > 8_000, "{tries}");
+    let newest = checkpoints.newest(|_| true).unwrap().checkpoint.unwrap();
+    assert_eq!(newest.tensors, tensors(10));
 }
 
 /// Changes the last byte of the first place where `text` stands.

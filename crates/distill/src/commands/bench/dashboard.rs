@@ -7,7 +7,6 @@ use eval::report::{Cell, Table};
 use ratatui::Terminal;
 use ratatui::backend::TestBackend;
 
-use crate::checkpoint::write_atomically;
 use crate::cli::DashboardArgs;
 use crate::commands::Outcome;
 use crate::dashboard::app::Tab;
@@ -203,7 +202,7 @@ fn write_log(folder: &Path, count: usize) -> anyhow::Result<()> {
         text += &TimedEvent { time_ms, event }.to_json();
         text.push('\n');
     }
-    Ok(write_atomically(
+    Ok(model::files::write(
         &folder.join(EventLog::FILE),
         text.as_bytes(),
     )?)

@@ -8,7 +8,6 @@ use eval::zero_shot::{TASKS, Task};
 
 use super::progress_bar;
 use crate::backend::{Device, InnerBackend};
-use crate::checkpoint::write_atomically;
 use crate::cli::EvalAllArgs;
 use crate::commands::Outcome;
 use crate::data;
@@ -159,6 +158,6 @@ impl Benchmarks {
 fn write(folder: &Path, name: &str, text: &str) -> anyhow::Result<()> {
     std::fs::create_dir_all(folder)
         .with_context(|| format!("could not create `{}`", folder.display()))?;
-    write_atomically(&folder.join(name), format!("{text}\n").as_bytes())?;
+    model::files::write(&folder.join(name), format!("{text}\n").as_bytes())?;
     Ok(())
 }

@@ -16,7 +16,6 @@ use answerers::{Answerer, answerers};
 use super::progress_bar;
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
-use crate::checkpoint::write_atomically;
 use crate::cli::{ChatArgs, JudgeArgs};
 use crate::commands::{Outcome, key_from_env};
 use crate::error::DistillError;
@@ -246,6 +245,6 @@ fn write(path: &Path, text: &str) -> anyhow::Result<()> {
         std::fs::create_dir_all(folder)
             .with_context(|| format!("could not create `{}`", folder.display()))?;
     }
-    write_atomically(path, format!("{}\n", text.trim_end()).as_bytes())?;
+    model::files::write(path, format!("{}\n", text.trim_end()).as_bytes())?;
     Ok(())
 }

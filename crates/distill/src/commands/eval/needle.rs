@@ -8,7 +8,6 @@ use serde_json::json;
 use super::{progress_bar, read_text};
 use crate::backend::{self, Device, InnerBackend};
 use crate::builtin::{load_path, required_tokenizer};
-use crate::checkpoint::write_atomically;
 use crate::cli::NeedleArgs;
 use crate::commands::Outcome;
 
@@ -30,7 +29,7 @@ pub(super) fn run(args: &NeedleArgs, device: &Device) -> anyhow::Result<Outcome>
     bar.finish_and_clear();
     if let Some(path) = &args.svg {
         let title = format!("{}: ROUGE-1 x 10 by tokens and depth", args.model.display());
-        write_atomically(path, heat_map(&title, &scores).as_bytes())?;
+        model::files::write(path, heat_map(&title, &scores).as_bytes())?;
     }
     let mut stdout = std::io::stdout().lock();
     if args.json {

@@ -82,7 +82,7 @@ impl Shard {
 
 #[expect(unsafe_code, reason = "memory can be mapped in no other way")]
 fn map(file: &File) -> std::io::Result<Mmap> {
-    // SAFETY: nobody writes a shard once it has its name (`write_atomically` renames it into place, in a folder that is renamed
+    // SAFETY: nobody writes a shard once it has its name (`model::files::write` renames it into place, in a folder that is renamed
     // itself), and `Shard::example` looks whether somebody did all the same before it touches a page.
     unsafe { Mmap::map(file) }
 }

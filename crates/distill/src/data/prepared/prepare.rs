@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use super::manifest::{FILE, Input, Kind, Manifest, VERSION, fingerprint};
 use super::tokenizer_sha256;
 use super::writer::Writer;
-use crate::checkpoint::{hex, sync_folder, write_atomically};
+use crate::checkpoint::hex;
 use crate::data::repeats::{Identity, Repeats, Seen};
 use crate::data::{Chat, Example, Preference, records, text};
 use crate::error::DistillError;
@@ -101,10 +101,9 @@ pub fn prepare(
         };
         anyhow::ensure!(!manifest.shards.is_empty(), "no row is left to prepare");
         let json = serde_json::to_string_pretty(&manifest)? + "\n";
-        write_atomically(&part.join(FILE), json.as_bytes())?;
-        std::fs::rename(&part, folder)
-            .with_context(|| format!("could not rename `{}`", part.display()))?;
-        sync_folder(folder.parent().unwrap_or(Path::new(".")));
+        model::files::write(&part.join(FILE), json.as_bytes())?;
+        model::files::rename(&part, folder)?;
+        model::files::sync_folder(folder.parent().unwrap_or(Path::new(".")));
         let bad_rows = bad.iter();
         let bad_rows =
             bad_rows.map(|bad| format!("{}: row {}: {}", bad.path.display(), bad.row, bad.reason));

@@ -115,6 +115,26 @@ fn a_shard_is_the_bytes_that_another_program_writes() {
     );
 }
 
+#[test]
+fn no_flip_of_any_single_bit_of_a_shard_is_loaded() {
+    let fingerprint: [u8; 32] = std::array::from_fn(|i| i as u8);
+    for (name, kind) in [
+        ("golden-short.shard", Kind::Text),
+        ("golden.shard", Kind::Chat),
+    ] {
+        let whole = std::fs::read(fixture(name)).unwrap();
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            let found = decode(Path::new(name), &flipped, kind, &hex(&fingerprint));
+            let error = found
+                .expect_err("every byte is under the checksum")
+                .to_string();
+            assert!(error.contains(name), "bit {bit}: {error}");
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::manifest::{Kind, ShardEntry};
 use super::shard;
-use crate::checkpoint::write_atomically;
 use crate::data::Example;
 use crate::error::DistillError;
 
@@ -68,7 +67,7 @@ impl<'a> Writer<'a> {
         let kind = self.open_kind;
         let file = format!("{:05}-{}.shard", self.shards.len(), kind.name());
         let bytes = shard::encode(kind, &self.fingerprint, &documents);
-        write_atomically(&self.folder.join(&file), &bytes)?;
+        model::files::write(&self.folder.join(&file), &bytes)?;
         self.shards.push(ShardEntry {
             file,
             kind,

@@ -1,17 +1,15 @@
 //! JSON lines that are added one by one and outlive the process that added them.
-use std::fs::File;
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Context;
+use model::files::Output;
 use serde_json::Value;
 
 use crate::data::jsonl;
 
 /// A file of JSON lines to add to.
 pub struct KeptLines {
-    path: PathBuf,
-    file: File,
+    output: Output,
 }
 
 impl KeptLines {
@@ -24,23 +22,18 @@ impl KeptLines {
         if let Some(parent) = path.parent() {
             std::fs::create_dir_all(parent).with_context(context)?;
         }
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(context)?;
+        let mut output = Output::append(path)?;
         let bytes = std::fs::read(path).with_context(context)?;
         let whole = bytes
             .iter()
             .rposition(|byte| *byte == b'\n')
             .map_or(0, |at| at + 1);
         if whole < bytes.len() {
-            file.set_len(whole as u64).with_context(context)?;
+            output.file().set_len(whole as u64).with_context(context)?;
         }
         let lines = jsonl::parse(&bytes[..whole])
             .with_context(|| format!("`{}`: delete the line, or the file", path.display()))?;
-        let path = path.into();
-        Ok((Self { path, file }, lines))
+        Ok((Self { output }, lines))
     }
 
     /// Adds a line, which is on disk when this returns.
@@ -49,11 +42,8 @@ impl KeptLines {
     /// When the disk refuses.
     pub fn add(&mut self, value: &Value) -> anyhow::Result<()> {
         let line = format!("{value}\n");
-        let written = self
-            .file
-            .write_all(line.as_bytes())
-            .and_then(|()| self.file.sync_data());
-        written.with_context(|| format!("could not write `{}`", self.path.display()))
+        self.output.add(line.as_bytes())?;
+        Ok(self.output.sync()?)
     }
 }
 

@@ -27,7 +27,7 @@ impl Plan {
         let student = plan.arms[0].student.clone();
         let arm = |count: &usize| {
             let name = format!("{}{count}", ArmPlan::DRAFTER);
-            Ok(ArmPlan {
+            Ok::<_, DistillError>(ArmPlan {
                 student: student.clone(),
                 init: InitFrom::Attention,
                 seed: recipe.seed,

@@ -22,7 +22,7 @@ use writer::GgufWriter;
 /// blocks compute the same. Matrices are in `precision`, everything else in f32. Whole or not at all.
 ///
 /// # Errors
-/// [`ModelError::Io`] with the path; [`ModelError::Config`] for a model that no GGUF architecture stands for (Mamba1) and for a
+/// [`ModelError::File`] with the path; [`ModelError::Config`] for a model that no GGUF architecture stands for (Mamba1) and for a
 /// number that `precision` cannot hold; [`ModelError::Tokenizer`] for a tokenizer that GGUF has no name for.
 pub fn export_gguf<B: SsmBackend>(
     model: &HybridModel<B>,

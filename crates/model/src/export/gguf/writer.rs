@@ -4,8 +4,9 @@ use std::io::Write;
 use std::path::Path;
 
 use crate::error::ModelError;
+use crate::files;
 use crate::load::gguf::TensorType;
-use crate::load::{SavePrecision, encode, write_file};
+use crate::load::{SavePrecision, encode};
 
 /// Tensors start at multiples of this many bytes.
 const ALIGNMENT: usize = 32;
@@ -140,10 +141,10 @@ impl GgufWriter {
         header.extend(&self.metadata);
         header.extend(&self.table);
         header.resize(header.len().next_multiple_of(ALIGNMENT), 0);
-        write_file(path, |file| {
+        Ok(files::write_with(path, |file| {
             file.write_all(&header)?;
             self.data.iter().try_for_each(|bytes| file.write_all(bytes))
-        })
+        })?)
     }
 }
 
