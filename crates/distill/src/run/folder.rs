@@ -24,24 +24,19 @@ impl RunFolder {
     /// alone, so that other processes can hold others.
     ///
     /// # Errors
-    /// [`DistillError::RunExists`] if `out` holds anything, [`DistillError::Io`] if it cannot be made.
+    /// [`DistillError::RunExists`] if `out` holds a run or anything else, [`DistillError::Io`] if it cannot be made.
     pub fn create(out: Option<&Path>, name: &str, arms: &[String]) -> Result<Self, DistillError> {
         let path = match out {
             Some(out) => {
                 make_dir_all(out)?;
-                let mut entries = std::fs::read_dir(out).map_err(|source| DistillError::Io {
-                    action: "read",
-                    path: out.into(),
-                    source,
-                })?;
-                if entries.next().is_some() {
-                    return Err(DistillError::RunExists { path: out.into() });
-                }
+                check_unused(out)?;
                 out.to_path_buf()
             }
             None => first_free(Path::new("runs"), name)?,
         };
         let locks = lock(&path, arms)?;
+        // Another process may have begun a run before this one got the lock.
+        check_unused(&path)?;
         Ok(Self {
             path,
             _locks: locks,
@@ -202,6 +197,25 @@ fn make_dir_all(path: &Path) -> Result<(), DistillError> {
     })
 }
 
+/// Refuses a folder that holds anything but what a process that was killed before its first manifest leaves.
+fn check_unused(folder: &Path) -> Result<(), DistillError> {
+    const LEFT: [&str; 3] = ["lock", "locks", ".manifest.json.part"];
+    let io = |source| DistillError::Io {
+        action: "read",
+        path: folder.into(),
+        source,
+    };
+    for entry in std::fs::read_dir(folder).map_err(io)? {
+        let name = entry.map_err(io)?.file_name();
+        if !LEFT.iter().any(|left| name == *left) {
+            return Err(DistillError::RunExists {
+                path: folder.into(),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn first_free(parent: &Path, name: &str) -> Result<PathBuf, DistillError> {
     make_dir_all(parent)?;
     for number in 1.. {
@@ -299,6 +313,26 @@ mod tests {
         assert!(matches!(
             RunFolder::manifest(&run),
             Err(DistillError::Malformed { .. })
+        ));
+    }
+
+    #[test]
+    fn a_folder_whose_process_was_killed_before_it_had_a_run_is_used_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        drop(RunFolder::create(Some(&run), "x", &["50".into()]).unwrap());
+        std::fs::write(run.join(".manifest.json.part"), "{").unwrap();
+        drop(RunFolder::create(Some(&run), "x", &[]).unwrap());
+        let held = RunFolder::create(Some(&run), "x", &[]).unwrap();
+        assert!(matches!(
+            RunFolder::create(Some(&run), "x", &[]),
+            Err(DistillError::RunLocked { .. })
+        ));
+        std::fs::write(run.join(Manifest::FILE), "{}").unwrap();
+        drop(held);
+        assert!(matches!(
+            RunFolder::create(Some(&run), "x", &[]),
+            Err(DistillError::RunExists { .. })
         ));
     }
 

@@ -302,6 +302,8 @@ impl<W: Workshop> Sweep<'_, '_, W> {
         });
         if let Some(done) = done {
             self.check_saved(&done, &path)?;
+            // A process may have been killed between recording the stage and this.
+            checkpoint::remove_steps(&path)?;
             self.evaluated(
                 &stage.arm,
                 stage.attention_ratio,
