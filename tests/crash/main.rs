@@ -1,7 +1,6 @@
 //! What a run loses when it is killed, its disk fails or a bit of it flips: nothing that was committed.
 //!
-//! Each test is short here; `CRASH_KILLS` and `CRASH_FLIPS` in the environment ask for more, and `docs/reliability.md` says what was
-//! found with how many.
+//! Short here; `CRASH_KILLS` in the environment asks for more kills, and `docs/reliability.md` says what was found with how many.
 mod kills;
 mod locks;
 mod reference;
