@@ -149,7 +149,7 @@ pub enum DistillError {
     /// A checkpoint whose bytes are not those that were written.
     #[error("checkpoint `{}`: sha256 is {found}, the run state says {expected}", path.display())]
     CheckpointHash {
-        /// The weights file.
+        /// The weights file or the folder that it is in.
         path: PathBuf,
         /// Hash of the bytes found.
         found: String,
@@ -432,10 +432,14 @@ impl DistillError {
             Self::MissingParent { parent, .. } => Some(format!(
                 "run `--arm {parent}` in the same run folder first, or name both"
             )),
-            Self::CheckpointHash { path, .. } => Some(format!(
-                "delete `{}` and resume: the stage is run again",
-                path.parent().unwrap_or(path).display()
-            )),
+            Self::CheckpointHash { path, .. } => {
+                let is_file = path.extension().is_some_and(|kind| kind == "safetensors");
+                let folder = path.parent().filter(|_| is_file).unwrap_or(path);
+                Some(format!(
+                    "move `{}` away and resume: the stage is run again",
+                    folder.display()
+                ))
+            }
             Self::CheckpointOrigin { path, .. } => Some(format!(
                 "delete `{}` and resume: the stage is run again from its start",
                 path.parent().unwrap_or(path).display()

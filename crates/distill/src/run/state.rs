@@ -167,6 +167,19 @@ impl RunState {
         self.layer_rankings.push(ranking);
     }
 
+    /// Records a stage, in place of what was recorded of it before.
+    pub fn finish(&mut self, done: FinishedStage) {
+        let place = self.finished.iter_mut().find(|before| {
+            before.arm == done.arm
+                && before.attention_ratio == done.attention_ratio
+                && before.stage == done.stage
+        });
+        match place {
+            Some(before) => *before = done,
+            None => self.finished.push(done),
+        }
+    }
+
     /// The record of a stage, if it is finished.
     pub fn find(
         &self,

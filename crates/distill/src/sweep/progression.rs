@@ -287,10 +287,11 @@ impl<W: Workshop> Sweep<'_, '_, W> {
     ) -> anyhow::Result<Option<Source<W::Model>>> {
         let name = stage.checkpoint();
         let path = self.setup.folder.path().join(&name);
-        let done = self
+        let recorded = self
             .state
             .find(&stage.arm, stage.attention_ratio, stage.kind)
             .cloned();
+        let done = recorded.clone().filter(|_| path.exists());
         if done.is_none() && self.stop.is_set_between_stages() {
             return Ok(None);
         }
@@ -319,6 +320,10 @@ impl<W: Workshop> Sweep<'_, '_, W> {
                 sha256: done.sha256,
             }));
         }
+        if recorded.is_some() {
+            let text = format!("`{name}` is gone: its stage is run again");
+            self.events.emit(Event::Note { text });
+        }
         let started = Instant::now();
         let (Student::ToConvert(source) | Student::Ready(source)) = &student;
         let parent_sha256 = source.sha256.clone();
@@ -346,8 +351,14 @@ impl<W: Workshop> Sweep<'_, '_, W> {
             sha256: sha256.clone(),
             scores: scores.clone(),
         };
+        if recorded.is_some_and(|before| before.sha256 != sha256) {
+            let text = format!(
+                "`{name}` is not what it was, bit for bit: what is already finished after it came from the one that is gone"
+            );
+            self.events.emit(Event::Note { text });
+        }
         self.state = self.setup.folder.update_state(|state| {
-            state.finished.push(done);
+            state.finish(done);
             Ok(())
         })?;
         checkpoint::remove_steps(&path)?;

@@ -321,18 +321,34 @@ fn changed_checkpoint_is_refused() {
     )
     .0
     .unwrap();
-    let weights = folder
-        .path()
-        .join("checkpoints/chain/50-sft/model.safetensors");
-    std::fs::write(weights, "init something else").unwrap();
+    let checkpoint = folder.path().join("checkpoints/chain/50-sft");
+    let weights = checkpoint.join("model.safetensors");
+    let whole = std::fs::read(&weights).unwrap();
+    std::fs::write(&weights, "init something else").unwrap();
     let error = run(&folder, &mut Fake::default()).0.unwrap_err();
+    let error = error.downcast_ref::<DistillError>().unwrap();
     assert!(
-        matches!(
-            error.downcast_ref(),
-            Some(DistillError::CheckpointHash { .. })
-        ),
+        matches!(error, DistillError::CheckpointHash { .. }),
         "{error}"
     );
+
+    // The cure: the stage alone is run again, and what came after it still stands.
+    let hint = error.hint().unwrap();
+    let named = format!("`{}`", checkpoint.display());
+    assert!(hint.contains(&named), "{hint}");
+    std::fs::rename(&checkpoint, folder.path().join("damaged")).unwrap();
+    let mut fake = Fake::default();
+    run(&folder, &mut fake).0.unwrap();
+    assert_eq!(fake.trained[0], "init Attention:50 distillation sft");
+    assert!(
+        !fake
+            .trained
+            .contains(&"init Attention:50 distillation".into())
+    );
+    assert_eq!(std::fs::read(&weights).unwrap(), whole);
+    let state = folder.state().unwrap();
+    let again = |done: &&FinishedStage| done.checkpoint.ends_with("chain/50-sft");
+    assert_eq!(state.finished.iter().filter(again).count(), 1);
 }
 
 #[test]
