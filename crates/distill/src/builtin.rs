@@ -9,6 +9,7 @@ use model::load::LoadedModel;
 
 use crate::error::DistillError;
 use crate::hub::HubRepo;
+use crate::recipe::Precision;
 
 /// Name and bytes of each file of the model folder.
 type Files = &'static [(&'static str, &'static [u8])];
@@ -38,6 +39,22 @@ pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Resu
         return load(device);
     }
     Ok(model::load(local_path(path)?, device)?)
+}
+
+/// As [`load_path`], with projections, embedding and head held in `precision`.
+///
+/// # Errors
+/// As [`load_path`].
+pub fn load_held_in<B: SsmBackend>(
+    path: &Path,
+    precision: Precision,
+    device: &B::Device,
+) -> anyhow::Result<LoadedModel<B>> {
+    let mut loaded = load_path::<B>(path, device)?;
+    if let Some(dtype) = precision.compute() {
+        loaded.model = loaded.model.with_projections_in(dtype);
+    }
+    Ok(loaded)
 }
 
 /// Where the model at `path` is on this machine: of an address of the hub, its folder in the cache.

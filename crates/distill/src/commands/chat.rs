@@ -12,11 +12,10 @@ use anyhow::Context;
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::{load_path, required_tokenizer};
+use crate::builtin::{load_held_in, required_tokenizer};
 use crate::cli::ConversationArgs;
 use crate::commands::{Outcome, template};
 use crate::error::DistillError;
-use crate::recipe::Precision;
 use crate::streaming::TextStream;
 use input::{Input, Line};
 use talk::Talk;
@@ -34,10 +33,7 @@ const HELP: &str = "\
 /// # Errors
 /// An unreadable model, a model without tokenizer or chat template, a message that its template refuses, unreadable input.
 pub fn run(args: ConversationArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let mut loaded = load_path::<InnerBackend>(&args.model, device)?;
-    if let Some(dtype) = Precision::from(args.precision).compute() {
-        loaded.model = loaded.model.with_projections_in(dtype);
-    }
+    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let template = template::of_model(&args.model, Some(tokenizer))?;
     let template = template.ok_or_else(|| DistillError::NoChatTemplate {

@@ -8,11 +8,10 @@ use model::decode::Reply;
 use model::decode::speculative::{Speculation, SpeculationReport, generate_speculative};
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::{load_path, required_tokenizer};
+use crate::builtin::{load_held_in, required_tokenizer};
 use crate::cli::GenerateArgs;
 use crate::commands::{Outcome, drafter, template};
 use crate::error::DistillError;
-use crate::recipe::Precision;
 use crate::streaming::{StopStream, TextStream};
 
 /// Streams the reply to stdout, ended by a line feed; speed goes to stderr when that is a terminal.
@@ -30,10 +29,7 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
             text
         }
     };
-    let mut loaded = load_path::<InnerBackend>(&args.model, device)?;
-    if let Some(dtype) = Precision::from(args.precision).compute() {
-        loaded.model = loaded.model.with_projections_in(dtype);
-    }
+    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
     let ids = if args.raw {

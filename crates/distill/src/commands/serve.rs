@@ -6,11 +6,10 @@ use std::time::Duration;
 use anyhow::Context;
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::{load_path, required_tokenizer};
+use crate::builtin::{load_held_in, required_tokenizer};
 use crate::cli::ServeArgs;
 use crate::commands::{Outcome, key_from_env, template};
 use crate::error::DistillError;
-use crate::recipe::Precision;
 use crate::run::StopFlag;
 use crate::serve::{Key, Limits, Served, Server};
 
@@ -23,10 +22,7 @@ pub fn run(args: ServeArgs, device: &Device) -> anyhow::Result<Outcome> {
     if key.is_none() && !args.host.is_loopback() {
         return Err(DistillError::OpenServer { host: args.host }.into());
     }
-    let mut loaded = load_path::<InnerBackend>(&args.model, device)?;
-    if let Some(dtype) = Precision::from(args.precision).compute() {
-        loaded.model = loaded.model.with_projections_in(dtype);
-    }
+    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?.clone();
     let template = template::of_model(&args.model, Some(&tokenizer))?;
     let context = loaded.model.config().llama.max_position_embeddings;
