@@ -37,6 +37,12 @@ pub struct FinishedStage {
     pub scores: Scores,
 }
 
+impl FinishedStage {
+    fn is_of(&self, arm: &str, attention_ratio: f64, stage: StageKind) -> bool {
+        self.arm == arm && self.attention_ratio == attention_ratio && self.stage == stage
+    }
+}
+
 /// A stage that a device had no memory for at the plan's `batch_size`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -169,12 +175,8 @@ impl RunState {
 
     /// Records a stage, in place of what was recorded of it before.
     pub fn finish(&mut self, done: FinishedStage) {
-        let place = self.finished.iter_mut().find(|before| {
-            before.arm == done.arm
-                && before.attention_ratio == done.attention_ratio
-                && before.stage == done.stage
-        });
-        match place {
+        let mut before = self.finished.iter_mut();
+        match before.find(|before| before.is_of(&done.arm, done.attention_ratio, done.stage)) {
             Some(before) => *before = done,
             None => self.finished.push(done),
         }
@@ -187,8 +189,7 @@ impl RunState {
         attention_ratio: f64,
         stage: StageKind,
     ) -> Option<&FinishedStage> {
-        self.finished.iter().find(|done| {
-            done.arm == arm && done.attention_ratio == attention_ratio && done.stage == stage
-        })
+        let mut finished = self.finished.iter();
+        finished.find(|done| done.is_of(arm, attention_ratio, stage))
     }
 }

@@ -97,7 +97,7 @@ impl CaseCheck {
 
 /// Largest error, relative to the expected value or to the RMS of `expected`, whichever is larger;
 /// infinite where it cannot be told.
-fn relative_error(got: &[f32], expected: &[f64]) -> f64 {
+pub(super) fn relative_error(got: &[f32], expected: &[f64]) -> f64 {
     if got.len() != expected.len() || got.iter().any(|value| !value.is_finite()) {
         return f64::INFINITY;
     }

@@ -1,5 +1,6 @@
 //! How exact the device's own matrix products are: where an operation goes by them, it cannot be more exact.
 
+use super::compare::relative_error;
 use super::host::device;
 use crate::seeded::Seeded;
 use burn::tensor::{Device, Tensor, TensorData, backend::Backend};
@@ -7,8 +8,8 @@ use burn::tensor::{Device, Tensor, TensorData, backend::Backend};
 /// What an operation may make of the error of one product: two products and what lies between them.
 const SPREAD: f64 = 4.0;
 
-/// Largest error of the backend's product of f32 tensors `[batch, rows, inner]` and `[batch, inner, columns]` on `device`, relative to the RMS
-/// of the result: some 1e-7 where it computes in f32, some 1e-3 where matrix units round what they multiply to TF32.
+/// Largest error of the backend's product of f32 tensors `[batch, rows, inner]` and `[batch, inner, columns]` on `device`, relative to the expected
+/// value or to the RMS of the result, whichever is larger: some 1e-7 where it computes in f32, some 1e-3 where matrix units round what they multiply to TF32.
 pub fn product_error<B: Backend>(
     [batch, rows, inner, columns]: [usize; 4],
     device: &Device<B>,
@@ -28,10 +29,7 @@ pub fn product_error<B: Backend>(
     });
     let expected: Vec<f64> = expected.collect();
     let got: Vec<f32> = got.into_data().iter::<f32>().collect();
-    let squares: f64 = expected.iter().map(|value| value * value).sum();
-    let rms = (squares / expected.len() as f64).sqrt();
-    let errors = (got.iter().zip(&expected)).map(|(got, value)| (f64::from(*got) - value).abs());
-    errors.fold(0.0, f64::max) / rms
+    relative_error(&got, &expected)
 }
 
 /// Largest error allowed of an operation that goes by the backend's products of these `[batch, rows, inner, columns]`, for one that may be wrong
