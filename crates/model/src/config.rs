@@ -196,10 +196,14 @@ pub struct SsmConfig {
     pub gqa_repeat: GqaRepeat,
     /// Repeat before the convolution (published Mamba1) or after it (published Mamba2)
     pub repeat_kv_before_conv: bool,
+    /// The projections to x, B and C have the biases of values, keys and queries (in Mamba2, whose projection is one, the gate and
+    /// the steps get some too)
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub in_proj_bias: bool,
 }
 
 impl SsmConfig {
-    /// The mixer as published with "The Mamba in the Llama" (method 2.4 and 2.5).
+    /// The mixer as published with "The Mamba in the Llama" (method 2.4 and 2.5), with biases where the attention of `llama` has them.
     pub fn published(mixer: MixerKind, llama: &LlamaConfig) -> Self {
         let is_mamba1 = mixer == MixerKind::Mamba1;
         Self {
@@ -215,6 +219,7 @@ impl SsmConfig {
                 GqaRepeat::Head
             },
             repeat_kv_before_conv: is_mamba1,
+            in_proj_bias: llama.qkv_bias,
         }
     }
 

@@ -41,6 +41,19 @@ pub(crate) fn lazy_linear<B: Backend>(
     }
 }
 
+/// A projection with a bias, `[d_output]`, if it `is_biased`.
+pub(crate) fn lazy_linear_with<B: Backend>(
+    is_biased: bool,
+    d_input: usize,
+    d_output: usize,
+    device: &B::Device,
+) -> Linear<B> {
+    Linear {
+        bias: is_biased.then(|| lazy([d_output], device)),
+        ..lazy_linear(d_input, d_output, device)
+    }
+}
+
 pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Device) -> RmsNorm<B> {
     RmsNorm {
         gamma: lazy([width], device),
@@ -58,6 +71,25 @@ pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<
     let [batch, seq, d_input] = x.dims();
     let [_, d_output] = weight.dims();
     linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
+}
+
+/// As [`project`], with the bias if there is one.
+pub(crate) fn project_biased<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+    add_bias(
+        project(layer, x),
+        layer.bias.as_ref().map(|bias| bias.val()),
+    )
+}
+
+/// Adds `bias`, `[channels]`, if there is one to every token of `x`, `[batch, seq, channels]`, in the type of `x`.
+pub(crate) fn add_bias<B: Backend>(x: Tensor<B, 3>, bias: Option<Tensor<B, 1>>) -> Tensor<B, 3> {
+    match bias {
+        Some(bias) => {
+            let bias = bias.cast(FloatDType::from(x.dtype()));
+            x + bias.unsqueeze()
+        }
+        None => x,
+    }
 }
 
 /// `norm` of every token of `x`, `[batch, seq, d_model]`, in `dtype` or in the type of `x`.

@@ -1,5 +1,6 @@
 //! The whole model against reference data and against its own laws.
 
+mod biases;
 mod checkpointed;
 mod conversion;
 pub(crate) mod fixtures;

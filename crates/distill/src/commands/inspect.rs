@@ -106,10 +106,13 @@ pub fn run(args: InspectArgs, device: &Device) -> anyhow::Result<Outcome> {
         ),
     ];
     if let Some(ssm) = &config.ssm {
-        let text = format!(
+        let mut text = format!(
             "d_state {}, d_conv {}, dt_rank {}, dt_bias_multiplicity {}",
             ssm.d_state, ssm.d_conv, ssm.dt_rank, ssm.dt_bias_multiplicity
         );
+        if ssm.in_proj_bias {
+            text.push_str(", in_proj_bias");
+        }
         lines.push(("ssm", text));
     }
     if let Some(meta) = &loaded.meta {

@@ -48,20 +48,33 @@ pub fn parameters(config: &HybridConfig) -> usize {
 }
 
 fn attention_parameters(llama: &LlamaConfig) -> usize {
-    2 * llama.d_model * (llama.d_inner() + llama.d_xb())
+    2 * llama.d_model * (llama.d_inner() + llama.d_xb()) + biases(llama.qkv_bias, llama)
+}
+
+/// Of queries, keys and values, and of what stands in their place, if there `are` any.
+fn biases(are: bool, llama: &LlamaConfig) -> usize {
+    if are {
+        llama.d_inner() + 2 * llama.d_xb()
+    } else {
+        0
+    }
 }
 
 /// Shapes of method, sections 2.4 and 2.5.
 fn mixer_parameters(llama: &LlamaConfig, ssm: &SsmConfig) -> usize {
     let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
     let convolution = ssm.conv_channels(llama) * (ssm.d_conv + 1);
-    let projections = d_model * (3 * d_inner + 2 * d_xb);
+    let projections = d_model * (3 * d_inner + 2 * d_xb) + biases(ssm.in_proj_bias, llama);
     match ssm.mixer {
         model::MixerKind::Mamba1 => {
             let step = ssm.dt_rank * (d_model + d_inner) + d_inner;
             projections + convolution + step + d_inner * (ssm.d_state + 1)
         }
-        _ => projections + d_model * llama.n_heads + convolution + 3 * llama.n_heads + d_inner,
+        _ => {
+            let gate_and_steps = usize::from(ssm.in_proj_bias) * (d_inner + llama.n_heads);
+            let steps = (d_model + 3) * llama.n_heads;
+            projections + gate_and_steps + convolution + steps + d_inner
+        }
     }
 }
 
@@ -320,20 +333,27 @@ mod tests {
             tie_word_embeddings: false,
             ..llama.clone()
         };
-        let hybrid = |mixer, gqa_repeat| HybridConfig {
+        let biased = LlamaConfig {
+            qkv_bias: true,
+            ..llama.clone()
+        };
+        let hybrid_of = |llama: &LlamaConfig, mixer, gqa_repeat| HybridConfig {
             llama: llama.clone(),
             attn_layers: vec![1],
             ssm: Some(SsmConfig {
                 gqa_repeat,
-                ..SsmConfig::published(mixer, &llama)
+                ..SsmConfig::published(mixer, llama)
             }),
         };
+        let hybrid = |mixer, gqa_repeat| hybrid_of(&llama, mixer, gqa_repeat);
         for config in [
             HybridConfig::teacher(llama.clone()),
             HybridConfig::teacher(untied),
             hybrid(MixerKind::Mamba1, GqaRepeat::Head),
             hybrid(MixerKind::Mamba1, GqaRepeat::ChunkN),
             hybrid(MixerKind::Mamba2, GqaRepeat::Head),
+            hybrid_of(&biased, MixerKind::Mamba1, GqaRepeat::ChunkN),
+            hybrid_of(&biased, MixerKind::Mamba2, GqaRepeat::Head),
         ] {
             let model = HybridModel::<Flex>::init(&config, &Default::default());
             assert_eq!(parameters(&config), model.num_params(), "{config:?}");

@@ -6,7 +6,7 @@ use kernels::{
     DecodeState, DecodeStep, FusedOutput, Kept, SsmBackend, VerifyState, decode_step, verify,
 };
 
-use crate::params::fused;
+use crate::params::{add_bias, fused};
 
 /// Memory of a Mamba1 or Mamba2 layer.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ enum Memory<B: Backend> {
 pub(crate) struct SsmStep<B: Backend> {
     /// All projections of the layer's input side by side, `[d_model, row_width]`
     pub(crate) in_proj: Tensor<B, 2>,
+    /// Their biases, `[row_width]`, if they have any
+    pub(crate) in_proj_bias: Option<Tensor<B, 1>>,
     pub(crate) step: DecodeStep<B>,
 }
 
@@ -139,9 +141,14 @@ impl<B: SsmBackend> SsmState<B> {
         kept: Option<&Kept<B>>,
         step: impl FnOnce() -> SsmStep<B>,
     ) -> Tensor<B, 3> {
-        let SsmStep { in_proj, step } = self.step.get_or_insert_with(step);
+        let SsmStep {
+            in_proj,
+            in_proj_bias,
+            step,
+        } = self.step.get_or_insert_with(step);
         let step = step.clone();
         let rows = fused(Some(norm), x, [in_proj.clone()], FusedOutput::SideBySide);
+        let rows = add_bias(rows, in_proj_bias.clone());
         let Some(kept) = kept else {
             let (y, state) = decode_step(&step, rows.squeeze_dim(1), self.take()).expect(CHECKED);
             self.settle(state);

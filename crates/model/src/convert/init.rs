@@ -49,7 +49,7 @@ fn step_size_bias(generator: &mut ChaCha8Rng, count: usize) -> Vec<f32> {
         .collect()
 }
 
-/// A fresh value for `key` as a converted layer gets it: PyTorch's default for projections, ones
+/// A fresh value for `key` as a converted layer gets it: PyTorch's default for projections, zeros for their biases, ones
 /// for norms, and the tables of method 2.4 and 2.5 for SSM parameters. `shape` is that of a file.
 pub(crate) fn fresh_value(seed: u64, key: &str, shape: &[usize], d_conv: usize) -> Vec<f32> {
     let count = shape.iter().product();
@@ -72,6 +72,8 @@ pub(crate) fn fresh_value(seed: u64, key: &str, shape: &[usize], d_conv: usize) 
         }
     } else if ends(".dt_bias") || ends(".dt_proj.bias") {
         step_size_bias(generator, count)
+    } else if key.contains("_proj") && ends(".bias") {
+        vec![0.0; count]
     } else {
         uniform(generator, (fan_in as f64).powf(-0.5), count)
     }

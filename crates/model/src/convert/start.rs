@@ -131,17 +131,18 @@ impl<B: SsmBackend> HybridModel<B> {
     fn scale_c(&self, layer_idx: usize, values: &mut Values) {
         let llama = &self.config().llama;
         let factor = (llama.head_dim as f64).powf(-0.5) as f32;
-        let rows = llama.d_inner() * llama.d_model;
-        let key = |name: &str| format!("model.layers.{layer_idx}.mamba.{name}.weight");
-        if let Some(c) = values.get_mut(&key("C_proj")) {
-            c.iter_mut().for_each(|value| *value *= factor);
-        }
-        // Rows z, x, B, C, dt.
-        if let Some(all) = values.get_mut(&key("in_proj")) {
-            let at = rows + 2 * llama.d_xb() * llama.d_model;
-            all[at..at + rows]
-                .iter_mut()
-                .for_each(|value| *value *= factor);
+        let key = |name: &str| format!("model.layers.{layer_idx}.mamba.{name}");
+        for (kind, width) in [("weight", llama.d_model), ("bias", 1)] {
+            if let Some(c) = values.get_mut(&key(&format!("C_proj.{kind}"))) {
+                c.iter_mut().for_each(|value| *value *= factor);
+            }
+            // Rows z, x, B, C, dt.
+            if let Some(all) = values.get_mut(&key(&format!("in_proj.{kind}"))) {
+                let (rows, at) = (llama.d_inner(), llama.d_inner() + 2 * llama.d_xb());
+                all[at * width..(at + rows) * width]
+                    .iter_mut()
+                    .for_each(|value| *value *= factor);
+            }
         }
     }
 }

@@ -29,11 +29,13 @@ impl<B: SsmBackend> HybridModel<B> {
     ) -> Result<Self, ModelError> {
         let config = target_config(self.config(), ssm, plan)?;
         let copies = matches!(init, InitFrom::Attention | InitFrom::ZeroOutput);
-        if config.llama.qkv_bias && copies && config.attn_layers != self.config().attn_layers {
+        let has_place = config.ssm.as_ref().is_none_or(|ssm| ssm.in_proj_bias);
+        let is_new = config.attn_layers != self.config().attn_layers;
+        if config.llama.qkv_bias && copies && is_new && !has_place {
             return Err(ModelError::Convert {
                 thing: "the attention to start from",
                 found: "with biases of queries, keys and values".into(),
-                expected: "without: the mixers have no place for them (start at random, or from a model without)"
+                expected: "without: this mixer has no place for them (take one with `in_proj_bias`, or start at random)"
                     .into(),
             });
         }
@@ -140,7 +142,9 @@ impl Source<'_> {
     /// Whether the layer becomes an SSM in this conversion.
     fn is_new(&self, layer_idx: usize) -> bool {
         self.config.mixer_kind(layer_idx) != MixerKind::Attention
-            && self.tensors.contains_key(&attention_key(layer_idx, "q"))
+            && self
+                .tensors
+                .contains_key(&attention_key(layer_idx, "q", "weight"))
     }
 
     fn fresh(&self, key: &str, shape: &[usize]) -> Vec<f32> {
@@ -156,19 +160,31 @@ impl Source<'_> {
         layer_idx: usize,
         shape: &[usize],
     ) -> Vec<f32> {
-        let projection = |which: &str| &self.tensors[&attention_key(layer_idx, which)];
+        let projection = |which: &str| &self.tensors[&attention_key(layer_idx, which, "weight")];
+        let bias = |which: &str| self.tensors.get(&attention_key(layer_idx, which, "bias"));
+        let copied = |from: Option<&Vec<f32>>| match from {
+            Some(values) => values.clone(),
+            None => self.fresh(key, shape),
+        };
         match name {
             "in_proj_x.weight" => projection("v").clone(),
             "B_proj.weight" => projection("k").clone(),
             "C_proj.weight" => projection("q").clone(),
             "out_proj.weight" => projection("o").clone(),
-            "in_proj.weight" => {
+            "in_proj_x.bias" => copied(bias("v")),
+            "B_proj.bias" => copied(bias("k")),
+            "C_proj.bias" => copied(bias("q")),
+            "in_proj.weight" | "in_proj.bias" => {
                 // Rows z, x, B, C, dt: the middle three are copied.
                 let mut values = self.fresh(key, shape);
-                let mut at = self.config.llama.d_inner() * self.config.llama.d_model;
-                for rows in ["v", "k", "q"].map(projection) {
-                    values[at..at + rows.len()].copy_from_slice(rows);
-                    at += rows.len();
+                let width: usize = shape[1..].iter().product();
+                let mut at = self.config.llama.d_inner() * width;
+                let kind = name.trim_start_matches("in_proj.");
+                for which in ["v", "k", "q"] {
+                    if let Some(rows) = self.tensors.get(&attention_key(layer_idx, which, kind)) {
+                        values[at..at + rows.len()].copy_from_slice(rows);
+                        at += rows.len();
+                    }
                 }
                 values
             }
@@ -177,6 +193,6 @@ impl Source<'_> {
     }
 }
 
-fn attention_key(layer_idx: usize, which: &str) -> String {
-    format!("model.layers.{layer_idx}.self_attn.{which}_proj.weight")
+fn attention_key(layer_idx: usize, which: &str, kind: &str) -> String {
+    format!("model.layers.{layer_idx}.self_attn.{which}_proj.{kind}")
 }

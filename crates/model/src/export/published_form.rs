@@ -14,6 +14,8 @@ type Tensors = Vec<(String, TensorData)>;
 /// - Mamba1 that repeats whole heads gets its inner channels in another order, in which repeating chunks of `d_state` gives each
 ///   the same keys and values: the output projection then adds the same products in another order.
 ///
+/// - Mamba2 with biases of its input projection gets zeros for those of the output projection: the published flag means both.
+///
 /// # Errors
 /// [`ModelError::Config`] for a mixer that no published one can stand for.
 pub(super) fn published_form(
@@ -28,7 +30,20 @@ pub(super) fn published_form(
     if ssm.mixer == MixerKind::Mamba2 {
         // The state is as wide as a head, so both repeats are one.
         published.gqa_repeat = GqaRepeat::Head;
+        let tensors = match ssm.in_proj_bias {
+            true => with_output_biases(config, tensors),
+            false => tensors,
+        };
         return Ok((Some(published), tensors));
+    }
+    if ssm.in_proj_bias {
+        let expected = "false: the published Mamba1 has no biases of B and C (Mamba2 has; or start the student at random)";
+        return Err(ModelError::config(
+            "mixer to export",
+            "in_proj_bias",
+            true,
+            expected,
+        ));
     }
     if !ssm.repeat_kv_before_conv {
         let expected = "true: the published Mamba1 convolves what is repeated";
@@ -63,6 +78,21 @@ pub(super) fn published_form(
         (key, data)
     });
     Ok((Some(published), rewritten.collect()))
+}
+
+/// `tensors` with zeros for the biases of the mixers' output projections.
+fn with_output_biases(config: &HybridConfig, mut tensors: Tensors) -> Tensors {
+    let d_model = config.llama.d_model;
+    let is_mixer = |layer_idx: &usize| config.mixer_kind(*layer_idx) != MixerKind::Attention;
+    tensors.extend(
+        (0..config.llama.n_layers)
+            .filter(is_mixer)
+            .map(|layer_idx| {
+                let key = format!("model.layers.{layer_idx}.mamba.out_proj.bias");
+                (key, TensorData::zeros::<f32, _>([d_model]))
+            }),
+    );
+    tensors
 }
 
 /// The channel that stands at each place of the published order; none where the order stays.

@@ -137,6 +137,9 @@ pub(crate) fn published_config(config: &HybridConfig, ssm: &SsmConfig) -> Value 
     if ssm.repeat_kv_before_conv != usual.repeat_kv_before_conv {
         ssm_cfg["repeat_kv_before_conv"] = json!(ssm.repeat_kv_before_conv);
     }
+    if ssm.in_proj_bias && ssm.mixer == MixerKind::Mamba2 {
+        ssm_cfg["bias"] = json!(true);
+    }
     json!({
         "d_model": llama.d_model,
         "ssm_cfg": ssm_cfg,

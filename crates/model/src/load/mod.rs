@@ -141,6 +141,9 @@ fn load_folder<B: SsmBackend>(
     }
     // Buffers that old exporters wrote beside the weights.
     tensors.retain(|(key, _)| !key.ends_with("rotary_emb.inv_freq"));
+    if config.used_ssm().is_some_and(|ssm| ssm.in_proj_bias) {
+        published::without_output_biases(&mut tensors, folder)?;
+    }
     checkpoint::check_layers(&config, tensors.iter().map(|(key, _)| key.as_str()), folder)?;
     let model = HybridModel::load_named(&config, tensors, device)?;
     let tokenizer = match folder.join(TOKENIZER_JSON) {

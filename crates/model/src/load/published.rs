@@ -1,5 +1,8 @@
 //! The fields of a published `mamba_config.json`, each held against `config.json` and what is computed here (method section 10).
 
+use std::path::Path;
+
+use burn::tensor::TensorData;
 use serde_json::{Map, Value};
 
 use crate::config::{Fields, LlamaConfig, MixerKind, SsmConfig};
@@ -16,8 +19,7 @@ const DEFAULT_EPS: f64 = 1e-5;
 const DEFAULT_EXPAND: usize = 2;
 
 /// Fields of `ssm_cfg` that change the arithmetic, with the only value computed here.
-const NEUTRAL: [(&str, bool); 8] = [
-    ("bias", false),
+const NEUTRAL: [(&str, bool); 7] = [
     ("proj_x_bias", false),
     ("proj_z_bias", false),
     ("out_proj_bias", false),
@@ -43,7 +45,8 @@ const WITHOUT_EFFECT: [&str; 11] = [
 ];
 
 /// Fields of `ssm_cfg` that are read one by one.
-const READ: [&str; 8] = [
+const READ: [&str; 9] = [
+    "bias",
     "expand",
     "ngroups",
     "d_state",
@@ -142,8 +145,35 @@ pub(super) fn mixer(llama: &LlamaConfig, fields: &Fields<'_>) -> Result<SsmConfi
             }
             ssm.repeat_kv_before_conv = is_before;
         }
+        ssm.in_proj_bias = cfg.get("bias").is_some() && cfg.flag("bias")?;
+        if kind == MixerKind::Mamba1 && ssm.in_proj_bias {
+            let expected = "absent: the published Mamba1 has no biases of B and C";
+            return Err(cfg.invalid("bias", true, expected));
+        }
         Ok(ssm)
     })
+}
+
+/// Takes the biases of the output projection away, which `bias` of a published Mamba2 brings along: attention has none to start them
+/// from, so they are zeros in what this program exports, and no part of the mixer here.
+pub(super) fn without_output_biases(
+    tensors: &mut Vec<(String, TensorData)>,
+    folder: &Path,
+) -> Result<(), ModelError> {
+    let is_output_bias = |key: &str| key.ends_with(".mamba.out_proj.bias");
+    let trained = tensors
+        .iter()
+        .find(|(key, data)| is_output_bias(key) && data.iter::<f32>().any(|value| value != 0.0));
+    if let Some((key, _)) = trained {
+        return Err(ModelError::Malformed {
+            path: folder.into(),
+            field: key.clone(),
+            problem: "is not all zeros".into(),
+            cure: "take a model whose output projections have no biases: nothing else is computed here",
+        });
+    }
+    tensors.retain(|(key, _)| !is_output_bias(key));
+    Ok(())
 }
 
 /// Calls `read` with the fields of `ssm_cfg`, which may be absent.

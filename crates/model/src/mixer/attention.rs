@@ -2,7 +2,7 @@
 
 use burn::module::Module;
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::{FloatDType, Int, Tensor, backend::Backend};
+use burn::tensor::{Int, Tensor, backend::Backend};
 use kernels::{
     CacheLengths, CachedAttentionInputs, FusedOutput, SsmBackend, VisibleKeys, cached_attention,
     masked_softmax,
@@ -11,7 +11,7 @@ use kernels::{
 use crate::cache::KvCache;
 use crate::config::LlamaConfig;
 use crate::documents::Documents;
-use crate::params::{fused, lazy, lazy_linear, project};
+use crate::params::{add_bias, fused, lazy_linear, lazy_linear_with, project, project_biased};
 use crate::rope::Rotary;
 
 /// What all attention layers of one pass over whole sequences share: rotations, and which keys are visible.
@@ -90,10 +90,7 @@ pub struct Attention<B: Backend> {
 impl<B: Backend> Attention<B> {
     pub(crate) fn skeleton(llama: &LlamaConfig, device: &B::Device) -> Self {
         let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
-        let biased = |width: usize| Linear {
-            bias: llama.qkv_bias.then(|| lazy([width], device)),
-            ..lazy_linear(d_model, width, device)
-        };
+        let biased = |width| lazy_linear_with(llama.qkv_bias, d_model, width, device);
         Self {
             q_proj: biased(d_inner),
             k_proj: biased(d_xb),
@@ -105,22 +102,6 @@ impl<B: Backend> Attention<B> {
             window: llama.sliding_window,
         }
     }
-}
-
-/// As [`project`], with the bias if there is one.
-fn project_biased<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
-    let projected = project(layer, x);
-    let bias = layer.bias.as_ref().map(|bias| bias.val());
-    match bias {
-        Some(bias) => add_bias(projected, bias),
-        None => projected,
-    }
-}
-
-/// Adds `bias`, `[channels]`, to every token of `x`, `[batch, seq, channels]`, in the type of `x`.
-fn add_bias<B: Backend>(x: Tensor<B, 3>, bias: Tensor<B, 1>) -> Tensor<B, 3> {
-    let bias = bias.cast(FloatDType::from(x.dtype()));
-    x + bias.unsqueeze()
 }
 
 impl<B: SsmBackend> Attention<B> {
@@ -166,10 +147,7 @@ impl<B: SsmBackend> Attention<B> {
         let qkv = fused(Some(norm), x.clone(), weights, FusedOutput::SideBySide);
         let biases = [&self.q_proj, &self.k_proj, &self.v_proj].map(|layer| layer.bias.as_ref());
         let biases: Vec<Tensor<B, 1>> = biases.into_iter().flatten().map(|b| b.val()).collect();
-        let qkv = match biases.is_empty() {
-            true => qkv,
-            false => add_bias(qkv, Tensor::cat(biases, 0)),
-        };
+        let qkv = add_bias(qkv, (!biases.is_empty()).then(|| Tensor::cat(biases, 0)));
         let heads = [batch, self.n_kv_heads, self.head_dim];
         let [keys, values] = cache.take(heads, context.lens.longest(), seq, &x.device());
         let inputs = CachedAttentionInputs {

@@ -12,9 +12,12 @@ use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
 use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
-use crate::params::{fused, lazy, lazy_linear, normalise, project};
+use crate::params::{
+    fused, lazy, lazy_linear, lazy_linear_with, normalise, project, project_biased,
+};
 
-/// Selective scan whose input, write and read projections stand where value, key and query stood.
+/// Selective scan whose input, write and read projections stand where value, key and query stood, with the biases of these where
+/// there are any.
 #[derive(Module, Debug)]
 pub struct Mamba1<B: Backend> {
     in_proj_x: Linear<B>,
@@ -46,11 +49,12 @@ struct Projected<B: Backend> {
 impl<B: Backend> Mamba1<B> {
     pub(crate) fn skeleton(llama: &LlamaConfig, ssm: &SsmConfig, device: &B::Device) -> Self {
         let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
+        let biased = |width| lazy_linear_with(ssm.in_proj_bias, d_model, width, device);
         Self {
-            in_proj_x: lazy_linear(d_model, d_xb, device),
+            in_proj_x: biased(d_xb),
             in_proj_z: lazy_linear(d_model, d_inner, device),
-            b_proj: lazy_linear(d_model, d_xb, device),
-            c_proj: lazy_linear(d_model, d_inner, device),
+            b_proj: biased(d_xb),
+            c_proj: biased(d_inner),
             conv1d: DepthwiseConv::skeleton(ssm.conv_channels(llama), ssm.d_conv, device),
             dt_proj_down: lazy_linear(d_model, ssm.dt_rank, device),
             dt_proj: Linear {
@@ -73,7 +77,7 @@ impl<B: Backend> Mamba1<B> {
     }
 
     fn project_inputs(&self, h: Tensor<B, 3>) -> Projected<B> {
-        let x = project(&self.in_proj_x, h.clone());
+        let x = project_biased(&self.in_proj_x, h.clone());
         Projected {
             x: if self.repeat_before_conv {
                 self.repeat(x)
@@ -81,8 +85,8 @@ impl<B: Backend> Mamba1<B> {
                 x
             },
             z: project(&self.in_proj_z, h.clone()),
-            b: self.repeat(project(&self.b_proj, h.clone())),
-            c: project(&self.c_proj, h.clone()),
+            b: self.repeat(project_biased(&self.b_proj, h.clone())),
+            c: project_biased(&self.c_proj, h.clone()),
             dt: project(&self.dt_proj, project(&self.dt_proj_down, h)),
         }
     }
@@ -176,6 +180,11 @@ impl<B: SsmBackend> Mamba1<B> {
             &self.c_proj,
             &self.dt_proj_down,
         ];
+        let is_biased = self.in_proj_x.bias.is_some();
+        let bias = |layer: &Linear<B>| match &layer.bias {
+            Some(bias) => bias.val(),
+            None => Tensor::zeros([layer.weight.dims()[1]], &layer.weight.device()),
+        };
         let [d_inner, _] = self.a_log.dims();
         let d_xb = d_inner / self.repeat_times;
         let shape = DecodeStepShape {
@@ -201,6 +210,7 @@ impl<B: SsmBackend> Mamba1<B> {
         };
         SsmStep {
             in_proj: Tensor::cat(projections.map(|layer| layer.weight.val()).into(), 1),
+            in_proj_bias: is_biased.then(|| Tensor::cat(projections.map(bias).into(), 0)),
             step: DecodeStep::new(shape, weights)
                 .expect("shapes follow from the checked configuration"),
         }

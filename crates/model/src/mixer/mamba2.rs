@@ -12,12 +12,15 @@ use super::depthwise_conv::DepthwiseConv;
 use super::repeat::repeat_pieces;
 use crate::cache::{SsmState, SsmStep};
 use crate::config::{LlamaConfig, SsmConfig};
-use crate::params::{fused, lazy, lazy_linear, lazy_norm, normalise, project};
+use crate::params::{
+    fused, lazy, lazy_linear, lazy_linear_with, lazy_norm, normalise, project, project_biased,
+};
 
 /// Epsilon of the gated norm, whatever the epsilon of the Transformer.
 const GATED_NORM_EPS: f64 = 1e-5;
 
-/// State-space duality with one head per query head; `in_proj` holds rows for z, x, B, C and dt.
+/// State-space duality with one head per query head; `in_proj` holds rows for z, x, B, C and dt, and where attention had biases one
+/// for each row.
 #[derive(Module, Debug)]
 pub struct Mamba2<B: Backend> {
     in_proj: Linear<B>,
@@ -49,7 +52,10 @@ impl<B: Backend> Mamba2<B> {
         let (d_model, d_inner, d_xb) = (llama.d_model, llama.d_inner(), llama.d_xb());
         let nheads = llama.n_heads;
         Self {
-            in_proj: lazy_linear(d_model, 2 * d_inner + 2 * d_xb + nheads, device),
+            in_proj: {
+                let rows = 2 * d_inner + 2 * d_xb + nheads;
+                lazy_linear_with(ssm.in_proj_bias, d_model, rows, device)
+            },
             conv1d: DepthwiseConv::skeleton(ssm.conv_channels(llama), ssm.d_conv, device),
             dt_bias: lazy([nheads], device),
             a_log: lazy([nheads], device),
@@ -78,7 +84,7 @@ impl<B: Backend> Mamba2<B> {
     fn project_inputs(&self, h: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 3>, Tensor<B, 3>) {
         let (d_inner, d_xb) = (self.d_inner(), self.d_xb);
         let conv_width = d_inner + 2 * d_xb;
-        let rows = project(&self.in_proj, h);
+        let rows = project_biased(&self.in_proj, h);
         let z = rows.clone().narrow(2, 0, d_inner);
         let mut xbc = rows.clone().narrow(2, d_inner, conv_width);
         let dt = rows.narrow(2, d_inner + conv_width, self.nheads);
@@ -205,6 +211,7 @@ impl<B: SsmBackend> Mamba2<B> {
         };
         SsmStep {
             in_proj: self.in_proj.weight.val(),
+            in_proj_bias: self.in_proj.bias.as_ref().map(|bias| bias.val()),
             step: DecodeStep::new(shape, weights)
                 .expect("shapes follow from the checked configuration"),
         }

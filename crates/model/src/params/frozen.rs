@@ -29,7 +29,7 @@ impl<B: SsmBackend> HybridModel<B> {
 
     /// The same model with its projections, embedding and head held in `dtype`: in bf16 a decoded token has half as much to read.
     ///
-    /// Norms, convolutions, step sizes and decays keep their type, and everything is computed in f32 from the rounded weights.
+    /// Norms, biases, convolutions, step sizes and decays keep their type, and everything is computed in f32 from the rounded weights.
     pub fn with_projections_in(self, dtype: FloatDType) -> Self {
         self.map(&mut Caster {
             path: Path::default(),
@@ -54,7 +54,8 @@ fn is_frozen_projection(key: &str) -> bool {
 
 /// Whether the parameter is a matrix that tokens are multiplied by, but for the small one of step sizes.
 fn is_matrix(key: &str) -> bool {
-    let is_projection = key.contains("_proj") && !key.contains(".dt_proj.");
+    let is_weight = key.contains("_proj") && key.ends_with(".weight");
+    let is_projection = is_weight && !key.contains(".dt_proj.");
     is_projection || key.contains("embed_tokens") || key.contains("lm_head")
 }
 

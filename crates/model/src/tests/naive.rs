@@ -15,6 +15,15 @@ fn linear(weight: &[f64], x: &[f64]) -> Vec<f64> {
         .collect()
 }
 
+/// [`linear`] by the weight `name`, and the bias of that name if there is one.
+fn project(w: &Weights, name: &str, x: &[f64]) -> Vec<f64> {
+    let mut y = linear(&w[&format!("{name}.weight")], x);
+    if let Some(bias) = w.get(&format!("{name}.bias")) {
+        y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
+    }
+    y
+}
+
 fn silu(x: f64) -> f64 {
     x / (1.0 + (-x).exp())
 }
@@ -63,9 +72,9 @@ fn mamba1(w: &Weights, llama: &LlamaConfig, ssm: &SsmConfig, h: &Rows) -> Rows {
         llama.head_dim
     };
     let widen = |x: &Vec<f64>| repeat(x, width, llama.heads_per_kv());
-    let project = |name: &str| h.iter().map(|h| linear(&w[name], h)).collect::<Rows>();
+    let project = |name: &str| h.iter().map(|h| project(w, name, h)).collect::<Rows>();
 
-    let mut x = project("in_proj_x.weight");
+    let mut x = project("in_proj_x");
     if ssm.repeat_kv_before_conv {
         x = x.iter().map(widen).collect();
     }
@@ -73,11 +82,11 @@ fn mamba1(w: &Weights, llama: &LlamaConfig, ssm: &SsmConfig, h: &Rows) -> Rows {
     if !ssm.repeat_kv_before_conv {
         x = x.iter().map(widen).collect();
     }
-    let b: Rows = project("B_proj.weight").iter().map(widen).collect();
+    let b: Rows = project("B_proj").iter().map(widen).collect();
     let (c, z, down) = (
-        project("C_proj.weight"),
-        project("in_proj_z.weight"),
-        project("dt_proj_down.weight"),
+        project("C_proj"),
+        project("in_proj_z"),
+        project("dt_proj_down"),
     );
 
     let mut state = vec![0.0; d_inner * n];
@@ -107,7 +116,7 @@ fn mamba2(w: &Weights, llama: &LlamaConfig, ssm: &SsmConfig, h: &Rows) -> Rows {
     let (heads, p) = (llama.n_heads, llama.head_dim);
     let (d_inner, d_xb) = (llama.d_inner(), llama.d_xb());
     let widen = |x: &[f64]| repeat(x, p, llama.heads_per_kv());
-    let rows: Rows = h.iter().map(|h| linear(&w["in_proj.weight"], h)).collect();
+    let rows: Rows = h.iter().map(|h| project(w, "in_proj", h)).collect();
     let mut xbc: Rows = rows
         .iter()
         .map(|row| row[d_inner..2 * d_inner + 2 * d_xb].to_vec())

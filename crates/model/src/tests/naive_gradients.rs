@@ -125,7 +125,9 @@ fn check(ssm: &SsmConfig) {
 fn mamba1_gradients_are_those_of_central_differences_for_every_flag() {
     for dt_bias_multiplicity in [1, 2] {
         for gqa_repeat in [GqaRepeat::ChunkN, GqaRepeat::Head] {
-            for repeat_kv_before_conv in [true, false] {
+            for (repeat_kv_before_conv, in_proj_bias) in
+                [(true, false), (false, false), (true, true)]
+            {
                 check(&SsmConfig {
                     d_state: 2,
                     d_conv: 3,
@@ -133,6 +135,7 @@ fn mamba1_gradients_are_those_of_central_differences_for_every_flag() {
                     dt_bias_multiplicity,
                     gqa_repeat,
                     repeat_kv_before_conv,
+                    in_proj_bias,
                     ..SsmConfig::published(MixerKind::Mamba1, &llama())
                 });
             }
@@ -143,10 +146,11 @@ fn mamba1_gradients_are_those_of_central_differences_for_every_flag() {
 #[test]
 fn mamba2_gradients_are_those_of_central_differences_for_every_flag() {
     for repeat_kv_before_conv in [true, false] {
-        for chunk_size in [4, 256] {
+        for (chunk_size, in_proj_bias) in [(4, false), (256, false), (4, true)] {
             check(&SsmConfig {
                 chunk_size,
                 repeat_kv_before_conv,
+                in_proj_bias,
                 ..SsmConfig::published(MixerKind::Mamba2, &llama())
             });
         }

@@ -28,6 +28,10 @@ pub(super) fn metadata(
             "0.00001 as in the gated norm: GGUF has one for both (export with `--format hf`)";
         return invalid("rms_norm_eps", llama.rms_norm_eps.to_string(), expected);
     }
+    if ssm.in_proj_bias {
+        let expected = "false: GGUF's Mamba2 has no tensor for them (export with `--format hf`)";
+        return invalid("in_proj_bias", "true".into(), expected);
+    }
     if config.attn_layers.is_empty() {
         let expected =
             "one layer at least: the architecture mixes both (export with `--format hf`)";
