@@ -4,6 +4,7 @@ mod kv_cache;
 mod mark;
 mod rows;
 mod ssm_state;
+mod window;
 
 pub use kv_cache::KvCache;
 pub use mark::Mark;
@@ -16,11 +17,12 @@ use kernels::Kept;
 use crate::config::{HybridConfig, MixerKind, SsmConfig};
 use crate::rope::Rotary;
 use rows::Rows;
+use window::Window;
 
 /// The cache of one layer.
 #[derive(Clone, Debug)]
 pub enum LayerCache<B: Backend> {
-    /// Keys and values of all tokens
+    /// Keys and values of all tokens, or of those that a sliding window may still reach
     Attention(KvCache<B>),
     /// Convolution window and state
     Ssm(SsmState<B>),
@@ -40,6 +42,8 @@ pub struct Cache<B: Backend> {
     rotary: Option<Rotary<B>>,
     capacity: usize,
     rows: Rows,
+    /// There for models whose attention has one
+    window: Option<Window>,
     device: B::Device,
 }
 
@@ -70,6 +74,10 @@ impl<B: Backend> Cache<B> {
         device: &B::Device,
     ) -> Self {
         let llama = &config.llama;
+        let window = llama.sliding_window.map(|size| Window::new(size, batch));
+        let room = window
+            .as_ref()
+            .map_or(capacity, |window| capacity.min(window.most_room(1)));
         let mut layers = Vec::with_capacity(llama.n_layers);
         for layer_idx in 0..llama.n_layers {
             layers.push(match (config.mixer_kind(layer_idx), &config.ssm) {
@@ -81,7 +89,7 @@ impl<B: Backend> Cache<B> {
                         Tensor::zeros(state, device),
                     ))
                 }
-                _ => LayerCache::Attention(KvCache::new(capacity)),
+                _ => LayerCache::Attention(KvCache::new(room)),
             });
         }
         Self {
@@ -89,6 +97,7 @@ impl<B: Backend> Cache<B> {
             rotary: None,
             capacity,
             rows: Rows::new(batch),
+            window,
             device: device.clone(),
         }
     }
@@ -127,6 +136,9 @@ impl<B: Backend> Cache<B> {
         let mut of_layers: Vec<Vec<LayerCache<B>>> = self.layers.iter().map(|_| vec![]).collect();
         for other in others {
             self.rows.append(&other.rows);
+            if let (Some(window), Some(others)) = (&mut self.window, &other.window) {
+                window.append(others);
+            }
             for (of_layer, layer) in of_layers.iter_mut().zip(other.layers) {
                 of_layer.push(layer);
             }
@@ -144,7 +156,10 @@ impl<B: Backend> Cache<B> {
         assert!(self.keeps_all(), "{SETTLED}");
         assert!(!indices.is_empty(), "a cache has a sequence");
         self.rows.select(indices);
-        let longest = self.len();
+        if let Some(window) = &mut self.window {
+            window.select(indices);
+        }
+        let longest = self.held().into_iter().max().unwrap_or(0);
         let ids: Vec<i32> = indices.iter().map(|index| *index as i32).collect();
         let on_device = |device| Tensor::from_data(TensorData::new(ids, [indices.len()]), device);
         let indices: Tensor<B, 1, Int> = on_device(&self.device);
@@ -161,15 +176,45 @@ impl<B: Backend> Cache<B> {
         &self.layers
     }
 
-    /// Bytes that the tokens seen so far take in the caches, all sequences together; room kept
-    /// for more is not counted. After drafted tokens an SSM layer holds two states and what these tokens brought.
+    /// Bytes that the tokens seen so far take in the caches, all sequences together, under a sliding window those that it
+    /// spans; room kept for more is not counted. After drafted tokens an SSM layer holds two states and what these tokens brought.
     pub fn state_bytes(&self) -> usize {
-        let tokens = self.rows.lens().iter().sum::<usize>();
+        let most = self.window.as_ref().map_or(usize::MAX, Window::size);
+        let lens = self.rows.lens().into_iter();
+        let tokens = lens.map(|len| len.min(most)).sum::<usize>();
         let bytes = |layer: &LayerCache<B>| match layer {
             LayerCache::Attention(cache) => cache.token_bytes() * tokens,
             LayerCache::Ssm(state) => state.bytes(),
         };
         self.layers.iter().map(bytes).sum()
+    }
+
+    /// Keys and values that are held of each sequence.
+    fn held(&self) -> Vec<usize> {
+        let lens = self.rows.lens();
+        match &self.window {
+            Some(window) => window.held(&lens),
+            None => lens,
+        }
+    }
+
+    /// Lets go of the keys that no token to come sees where `seq` more find no room; then how many are held of each sequence.
+    pub(crate) fn make_room(&mut self, seq: usize) -> Vec<usize> {
+        let kv_caches = self.layers.iter().filter_map(|layer| match layer {
+            LayerCache::Attention(cache) => cache.room(),
+            LayerCache::Ssm(_) => None,
+        });
+        let (room, lens) = (kv_caches.max(), self.rows.lens());
+        if let (Some(window), Some(room)) = (&mut self.window, room)
+            && let Some(shift) = window.shift(&lens, seq, room)
+        {
+            for layer in &mut self.layers {
+                if let LayerCache::Attention(cache) = layer {
+                    cache.shift(&shift);
+                }
+            }
+        }
+        self.held()
     }
 
     pub(crate) fn advance(&mut self, seq: usize, open: bool) {
@@ -225,7 +270,7 @@ fn bytes<B: Backend, const D: usize>(tensor: &Tensor<B, D>) -> usize {
 }
 
 /// Bytes of decode state of one sequence with `context` tokens: keys and values of the attention
-/// layers, which grow with the context, and window and state of the others, which do not.
+/// layers, which grow with the context up to a sliding window, and window and state of the others, which do not.
 pub fn decode_state_bytes(config: &HybridConfig, context: usize) -> usize {
     state_bytes(config, context, |ssm| {
         let llama = &config.llama;
@@ -255,6 +300,10 @@ fn state_bytes(
     context: usize,
     ssm_elements: impl Fn(&SsmConfig) -> usize,
 ) -> usize {
+    let context = config
+        .llama
+        .sliding_window
+        .map_or(context, |window| context.min(window));
     let elements = |layer_idx| match (config.mixer_kind(layer_idx), &config.ssm) {
         (MixerKind::Mamba1 | MixerKind::Mamba2, Some(ssm)) => ssm_elements(ssm),
         _ => 2 * config.llama.d_xb() * context,

@@ -266,7 +266,7 @@ impl<B: SsmBackend> HybridModel<B> {
         let context = ContinuedContext {
             attention: self.has_attention().then(|| ContinuedAttention {
                 rotary: cache.rotary(&self.frequencies, seq, &device),
-                lens: CacheLengths::new(cache.lens(), &device),
+                lens: CacheLengths::new(cache.make_room(seq), &device),
             }),
             kept: (open && self.config.ssm.is_some()).then(|| cache.kept(&device)),
         };

@@ -14,3 +14,4 @@ mod named;
 mod packing;
 mod rewinding;
 mod teachers;
+mod windows;

@@ -2,8 +2,10 @@
 
 use burn::tensor::{Device, Int, Tensor, backend::Backend};
 
+use super::window::Shift;
+
 /// Room is made for a multiple of so many tokens, of which matrix products may look at more than were seen.
-const GRID: usize = 16;
+pub(super) const GRID: usize = 16;
 
 /// Keys and values of one attention layer, in room for more tokens than seen.
 #[derive(Clone, Debug)]
@@ -47,6 +49,19 @@ impl<B: Backend> KvCache<B> {
         }
     }
 
+    /// Tokens that there is room for; none before the first.
+    pub(crate) fn room(&self) -> Option<usize> {
+        self.held.as_ref().map(|held| held[0].dims()[2])
+    }
+
+    /// Moves what stays of each sequence to the front of new room.
+    pub(super) fn shift(&mut self, shift: &Shift) {
+        self.held = self
+            .held
+            .take()
+            .map(|held| held.map(|old| shifted(old, shift)));
+    }
+
     /// Puts keys and values back.
     pub(crate) fn put(&mut self, held: [Tensor<B, 4>; 2]) {
         self.held = Some(held);
@@ -84,6 +99,30 @@ impl<B: Backend> KvCache<B> {
         let [_, heads, _, width] = keys.dims();
         2 * heads * width * size_of::<f32>()
     }
+}
+
+/// Keys or values, `[batch, n_kv_heads, room, head_dim]`, as `shift` says.
+fn shifted<B: Backend>(old: Tensor<B, 4>, shift: &Shift) -> Tensor<B, 4> {
+    let [batch, heads, room, width] = old.dims();
+    let Shift { dropped, kept, .. } = shift;
+    if *kept == 0 {
+        return Tensor::zeros([batch, heads, shift.room, width], &old.device());
+    }
+    let is_one = dropped.windows(2).all(|pair| pair[0] == pair[1]);
+    let held = match is_one {
+        true => old.narrow(2, dropped[0], *kept),
+        false => {
+            let row = |(row, first): (usize, &usize)| {
+                let count = (*kept).min(room - first);
+                with_room(
+                    old.clone().narrow(0, row, 1).narrow(2, *first, count),
+                    *kept,
+                )
+            };
+            Tensor::cat(dropped.iter().enumerate().map(row).collect(), 0)
+        }
+    };
+    with_room(held, shift.room)
 }
 
 /// The same keys or values in `room` tokens, which are not fewer.

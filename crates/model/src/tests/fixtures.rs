@@ -121,6 +121,13 @@ pub(crate) fn model<B: kernels::SsmBackend>(name: &str) -> HybridModel<B> {
     HybridModel::load_named(&config(name), weights(name), &Default::default()).unwrap()
 }
 
+/// `hybrid_mamba2` with attention that sees `size` keys.
+pub(crate) fn under_a_window<B: kernels::SsmBackend>(size: usize) -> HybridModel<B> {
+    let mut config = config("hybrid_mamba2");
+    config.llama.sliding_window = Some(size);
+    HybridModel::load_named(&config, weights("hybrid_mamba2"), &Default::default()).unwrap()
+}
+
 /// Fails, naming the worst element, unless every one is within `absolute` of what is expected.
 #[track_caller]
 pub(super) fn assert_near<B: Backend, const D: usize>(

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::fixtures::{Inner, config, model, some_tokens};
+use super::fixtures::{Inner, config, model, some_tokens, under_a_window};
 use crate::cache::decode_state_bytes;
 use crate::config::{HybridConfig, MixerKind, SsmConfig};
 use crate::hybrid::HybridModel;
@@ -19,10 +19,11 @@ fn assert_same(what: &str, left: Tensor<Inner, 3>, right: Tensor<Inner, 3>) {
     assert!(difference <= ROUNDING, "{what}: differ by {difference}");
 }
 
-/// The reference models, and mixers with every flag away from its published value.
+/// The reference models, one of them under a sliding window, and mixers with every flag away from its published value.
 pub(crate) fn models() -> Vec<(String, HybridModel<Inner>)> {
     let names = ["teacher", "hybrid_mamba1", "hybrid_mamba2", "pure_mamba2"];
     let mut models: Vec<_> = names.map(|name| (name.to_string(), model(name))).into();
+    models.push(("under a window".into(), under_a_window(6)));
     for kind in [MixerKind::Mamba1, MixerKind::Mamba2] {
         let llama = config("teacher").llama;
         let mut ssm = SsmConfig::published(kind, &llama);
@@ -37,8 +38,9 @@ pub(crate) fn models() -> Vec<(String, HybridModel<Inner>)> {
             ssm: Some(ssm),
         };
         let model = HybridModel::<Inner>::init_seeded(&config, 11, &Default::default());
-        // Deviation 0.02 leaves little to compare: scale every matrix, and give biases of projections, which start at zero, a value. The filters too: behind a narrow one whole groups of
-        // the gated norm come close to zero, and dividing by their size makes 3e-4 of rounding's 1e-6.
+        // Deviation 0.02 leaves little to compare: scale every matrix. The filters too: behind a narrow one whole groups of
+        // the gated norm come close to zero, and dividing by their size makes 3e-4 of rounding's 1e-6. Biases of projections,
+        // which start at zero, get a value.
         let tensors = model.named_tensors().into_iter().map(|(key, data)| {
             let is_matrix = data.shape.len() >= 2 && !key.ends_with("A_log");
             let factor = if is_matrix { 6.0 } else { 1.0 };
@@ -159,8 +161,10 @@ fn an_ssm_without_replaced_layers_is_the_teacher() {
 fn cache_bytes_are_those_of_the_formula() {
     for (name, model) in models() {
         let mut cache = model.new_cache(3, 32);
-        model.forward_cached(some_tokens(3, 10, 97), &mut cache);
-        let expected = 3 * decode_state_bytes(model.config(), 10);
-        assert_eq!(cache.state_bytes(), expected, "{name}");
+        for (tokens, length) in [(10, 10), (1, 11), (40, 51)] {
+            model.forward_cached(some_tokens(3, tokens, 97), &mut cache);
+            let expected = 3 * decode_state_bytes(model.config(), length);
+            assert_eq!(cache.state_bytes(), expected, "{name}");
+        }
     }
 }

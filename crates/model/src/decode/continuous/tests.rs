@@ -2,7 +2,7 @@ use burn::backend::Flex;
 
 use super::*;
 use crate::Finish;
-use crate::tests::fixtures::model;
+use crate::tests::fixtures::{model, under_a_window};
 
 const MODELS: [&str; 4] = ["teacher", "hybrid_mamba1", "hybrid_mamba2", "pure_mamba2"];
 
@@ -18,8 +18,9 @@ fn go_on(_: StreamId, _: u32) -> ControlFlow<()> {
 
 #[test]
 fn replies_that_join_and_leave_are_those_of_each_prompt_alone() {
-    for name in MODELS {
-        let model = model::<Flex>(name);
+    let models = MODELS.map(|name| (name, model::<Flex>(name)));
+    let windowed = ("under a window", under_a_window(6));
+    for (name, model) in models.into_iter().chain([windowed]) {
         let mut batch = ContinuousBatch::new(&model);
         let mut told: Vec<(StreamId, u32)> = Vec::new();
         let (mut joined, mut over) = (Vec::new(), Vec::new());
