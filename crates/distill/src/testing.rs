@@ -1,5 +1,7 @@
 //! A very small teacher and student for tests.
 
+use std::path::Path;
+
 use burn::backend::Flex;
 use kernels::SsmBackend;
 use model::{
@@ -66,4 +68,26 @@ pub(crate) fn examples(count: usize) -> Vec<Example> {
 pub(crate) fn chat_tokenizer() -> Tokenizer {
     let specials = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"];
     Tokenizer::train_bpe(["user assistant one two three words"], 280, &specials).expect("trains")
+}
+
+/// Reads a folder with every single bit of one of its files flipped: at least `count` errors that name the file.
+pub(crate) fn no_flip(
+    folder: &Path,
+    name: &str,
+    count: usize,
+    read: impl Fn(&Path) -> Result<(), String>,
+) {
+    let path = folder.join(name);
+    let whole = std::fs::read(&path).unwrap();
+    read(folder).unwrap();
+    for bit in 0..8 * whole.len() {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        std::fs::write(&path, flipped).unwrap();
+        let error = read(folder).expect_err("every bit is covered");
+        assert!(error.contains(name), "bit {bit}: {error}");
+    }
+    std::fs::write(&path, &whole).unwrap();
+    read(folder).unwrap();
+    assert!(8 * whole.len() > count, "{} bits", 8 * whole.len());
 }

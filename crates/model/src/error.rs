@@ -127,6 +127,20 @@ pub enum ModelError {
         /// What to do about it
         cure: &'static str,
     },
+    /// A file of a model folder of ours whose bytes are not those that were written.
+    #[error(
+        "`{}`: sha256 is {found}, it was written with {expected} (bring it back from a copy; in a run, move its folder away and \
+         resume; where the change is meant, delete `serpentine-checksums.json` beside it)",
+        path.display()
+    )]
+    Checksum {
+        /// The file
+        path: PathBuf,
+        /// Hash of the bytes found
+        found: String,
+        /// Hash of the bytes that were written
+        expected: String,
+    },
     /// Weights in PyTorch's own format, which is a program as much as data.
     #[error(
         "`{}` is pickled, and reading such files can run what they contain: convert it where you trust it, with \

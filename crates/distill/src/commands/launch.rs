@@ -218,7 +218,7 @@ fn hold_against(bar: f64, run: &Run, data: &Datasets) -> anyhow::Result<()> {
     }
     let results = measured.iter();
     let gate = Gate::of(results.map(|(subject, found)| (subject, &found[..])), bar);
-    folder.write_json(Gate::FILE, &gate)?;
+    folder.write_sealed(Gate::FILE, &gate)?;
     sweep::write_report(plan, folder)?;
     Ok(())
 }

@@ -17,6 +17,7 @@ pub mod prompts;
 mod pseudo_labels;
 pub(crate) mod records;
 pub(crate) mod repeats;
+mod sealed_lines;
 mod split;
 pub mod task_files;
 pub mod task_sources;

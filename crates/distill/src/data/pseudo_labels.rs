@@ -9,7 +9,7 @@ use model::{ChatTemplate, HybridModel, Tokenizer};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{Chat, Example, jsonl};
+use super::{Chat, Example, sealed_lines};
 use crate::run::StopFlag;
 
 /// Prompts answered together.
@@ -63,16 +63,12 @@ pub fn pseudo_labels<B: SsmBackend>(
     let end = template.end_of_turn(tokenizer)?;
     let path = cache_dir.join(format!("pseudo-labels-{}.jsonl", key(&prompts, plan)));
     let labels = if path.exists() {
-        jsonl::read::<Label>(&path)?
+        sealed_lines::read::<Label>(&path)?
     } else {
         let Some(labels) = generate(teacher, tokenizer, &prompts, plan, end, stop)? else {
             return Ok(None);
         };
-        let mut writer = jsonl::Writer::create(&path)?;
-        for label in &labels {
-            writer.write(label)?;
-        }
-        writer.finish()?;
+        sealed_lines::write(&path, &labels)?;
         labels
     };
     anyhow::ensure!(

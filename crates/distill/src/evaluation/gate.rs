@@ -65,7 +65,7 @@ impl Gate {
     /// # Errors
     /// [`DistillError::Io`] or [`DistillError::Malformed`].
     pub fn read(run_dir: &Path, state: &RunState) -> Result<Option<Self>, DistillError> {
-        let gate: Option<Self> = RunFolder::read_json_of(run_dir, Self::FILE)?;
+        let gate: Option<Self> = RunFolder::read_sealed_of(run_dir, Self::FILE)?;
         let is_known = |result: &GateResult| {
             state
                 .finished

@@ -4,6 +4,7 @@ use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use model::files::{seal, unseal};
 use serde::de::DeserializeOwned;
 
 use super::{Manifest, RunState, StopFlag};
@@ -72,7 +73,7 @@ impl RunFolder {
         if !file.is_file() {
             return Err(DistillError::NotARun { path: path.into() });
         }
-        read_json(&file)
+        read_sealed(&file)
     }
 
     /// Writes the manifest.
@@ -80,7 +81,7 @@ impl RunFolder {
     /// # Errors
     /// [`DistillError::Io`].
     pub fn write_manifest(&self, manifest: &Manifest) -> Result<(), DistillError> {
-        self.write_json(Manifest::FILE, manifest)
+        self.write_sealed(Manifest::FILE, manifest)
     }
 
     /// What is finished, by any process.
@@ -96,19 +97,19 @@ impl RunFolder {
     /// # Errors
     /// [`DistillError::Io`] or [`DistillError::Malformed`].
     pub fn state_of(path: &Path) -> Result<RunState, DistillError> {
-        Ok(Self::read_json_of(path, RunState::FILE)?.unwrap_or_default())
+        Ok(Self::read_sealed_of(path, RunState::FILE)?.unwrap_or_default())
     }
 
-    /// A file of a run folder, if it is there; needs no lock.
+    /// What [`write_sealed`](Self::write_sealed) wrote to a file of a run folder, if it is there; needs no lock.
     ///
     /// # Errors
     /// [`DistillError::Io`] or [`DistillError::Malformed`].
-    pub fn read_json_of<T: DeserializeOwned>(
+    pub fn read_sealed_of<T: DeserializeOwned>(
         path: &Path,
         name: &str,
     ) -> Result<Option<T>, DistillError> {
         let file = path.join(name);
-        file.is_file().then(|| read_json(&file)).transpose()
+        file.is_file().then(|| read_sealed(&file)).transpose()
     }
 
     /// Changes what is recorded as finished, and returns it with what other processes have recorded meanwhile; none of
@@ -131,7 +132,7 @@ impl RunFolder {
         let mut state = before.clone();
         change(&mut state)?;
         if state != before {
-            self.write_json(RunState::FILE, &state)?;
+            self.write_sealed(RunState::FILE, &state)?;
         }
         Ok(state)
     }
@@ -160,6 +161,18 @@ impl RunFolder {
         Ok(None)
     }
 
+    /// Writes a value with a checksum of its own (`model::files::seal`).
+    ///
+    /// # Errors
+    /// [`DistillError::Io`].
+    pub fn write_sealed(
+        &self,
+        name: &str,
+        value: &impl serde::Serialize,
+    ) -> Result<(), DistillError> {
+        Ok(model::files::write(&self.path.join(name), &seal(value))?)
+    }
+
     /// Writes a value as indented JSON.
     ///
     /// # Errors
@@ -176,16 +189,21 @@ impl RunFolder {
     }
 }
 
-fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, DistillError> {
-    let text = std::fs::read_to_string(path).map_err(|source| DistillError::Io {
+fn read_sealed<T: DeserializeOwned>(path: &Path) -> Result<T, DistillError> {
+    let text = std::fs::read(path).map_err(|source| DistillError::Io {
         action: "read",
         path: path.into(),
         source,
     })?;
-    serde_json::from_str(&text).map_err(|error| DistillError::Malformed {
+    let cure = match path.file_name().and_then(|name| name.to_str()) {
+        Some(RunState::FILE) => ", or delete it and resume: every stage is run again",
+        Some(Manifest::FILE) => ", or start a new run with its recipe",
+        _ => ", or delete it",
+    };
+    unseal(&text).map_err(|error| DistillError::Malformed {
         path: path.into(),
         found: error.to_string(),
-        expected: "a file written by this version".into(),
+        expected: format!("the file as it was written (bring it back from a copy{cure})"),
     })
 }
 
@@ -289,6 +307,8 @@ fn lock_file(path: &Path) -> Result<File, DistillError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::recipe::{Plan, Recipe};
+    use crate::testing::no_flip;
 
     #[test]
     fn a_folder_is_held_by_one_and_freed_with_it() {
@@ -384,5 +404,40 @@ mod tests {
         assert_eq!((count("a"), count("b")), (20, 20));
         drop((first, second));
         RunFolder::open(&run, &[]).unwrap();
+    }
+
+    #[test]
+    fn no_flip_of_any_single_bit_of_state_or_manifest_is_loaded() {
+        let dir = tempfile::tempdir().unwrap();
+        let run = dir.path().join("run");
+        let folder = RunFolder::create(Some(&run), "x", &[]).unwrap();
+        let short = [
+            "sweep.attention_ratios=[0.5]",
+            "sweep.stages=[\"sft\"]",
+            "sweep.controls=[]",
+        ];
+        let short = short.map(String::from);
+        let recipe = Recipe::parse(crate::recipe::default_recipe(None), "x", &short).unwrap();
+        let plan = Plan::resolve(&recipe, "x").unwrap();
+        let written = Manifest::new(plan, "teacher".into());
+        folder.write_manifest(&written).unwrap();
+        let record = |state: &mut RunState| {
+            state.teacher = Some(super::super::Scores {
+                perplexity: 12.5,
+                tasks: vec![("copy".into(), 0.25)],
+                tokens_per_s: None,
+                state_bytes: 1,
+                attn_layers: 1,
+            });
+            Ok(())
+        };
+        let state = folder.update_state(record).unwrap();
+        assert_eq!(folder.state().unwrap(), state);
+        assert_eq!(RunFolder::manifest(&run).unwrap(), written);
+        let text = |error: DistillError| error.to_string();
+        let manifest = |run: &Path| RunFolder::manifest(run).map(drop).map_err(text);
+        no_flip(&run, Manifest::FILE, 16_000, manifest);
+        let state = |run: &Path| RunFolder::state_of(run).map(drop).map_err(text);
+        no_flip(&run, RunState::FILE, 2_000, state);
     }
 }

@@ -440,7 +440,7 @@ impl<B: SsmBackend> Workshop for ModelWorkshop<'_, B> {
     }
 
     fn saved_sha256(&mut self, folder: &Path) -> anyhow::Result<String> {
-        Ok(model::load::folder_sha256(folder)?)
+        Ok(model::load::checked_folder_sha256(folder)?)
     }
 
     fn load(&mut self, folder: &Path) -> anyhow::Result<HybridModel<B>> {

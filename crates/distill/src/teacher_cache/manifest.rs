@@ -1,6 +1,7 @@
 //! `manifest.json` of a cache: what it is of, and which shards are whole.
 use std::path::Path;
 
+use model::files::{seal, unseal};
 use serde::{Deserialize, Serialize};
 
 use crate::error::DistillError;
@@ -60,7 +61,7 @@ impl Manifest {
     /// Reads that of a folder; `None` if there is none.
     pub fn read(folder: &Path) -> Result<Option<Self>, DistillError> {
         let path = folder.join(FILE);
-        let text = match std::fs::read_to_string(&path) {
+        let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
             Err(source) => {
@@ -71,10 +72,10 @@ impl Manifest {
                 });
             }
         };
-        let manifest = serde_json::from_str(&text).map_err(|error| DistillError::Malformed {
+        let manifest = unseal(&text).map_err(|error| DistillError::Malformed {
             path,
             found: error.to_string(),
-            expected: "a file written by this version (delete it, and the cache is written again)"
+            expected: "the file as it was written (delete it, and the cache is written again)"
                 .into(),
         })?;
         Ok(Some(manifest))
@@ -90,8 +91,7 @@ impl Manifest {
         self.shards.retain(|known| known.index != shard.index);
         self.shards.push(shard);
         self.shards.sort_by_key(|shard| shard.index);
-        let json = serde_json::to_vec_pretty(self).expect("strings and finite numbers");
-        Ok(model::files::write(&folder.join(FILE), &json)?)
+        Ok(model::files::write(&folder.join(FILE), &seal(self))?)
     }
 
     /// Measured on all shards.

@@ -9,7 +9,7 @@ use super::store::shard_path;
 use super::*;
 use crate::data::{Example, RowLength};
 use crate::run::Event;
-use crate::testing::{chat_tokenizer, examples, teacher};
+use crate::testing::{chat_tokenizer, examples, no_flip, teacher};
 
 /// Log-probabilities of logits.
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
@@ -222,4 +222,15 @@ fn a_cache_of_other_data_is_not_used() {
     assert_eq!(notes.len(), 1 + 4);
     let after = place.bytes();
     assert!(before[0] != after[0] && before[1..] == after[1..]);
+}
+
+#[test]
+fn no_flip_of_any_single_bit_of_the_manifest_is_loaded() {
+    let place = Place::new();
+    place.whole(&StopFlag::new(), None);
+    let read = |folder: &Path| {
+        let manifest = manifest::Manifest::read(folder);
+        manifest.map(drop).map_err(|error| error.to_string())
+    };
+    no_flip(place.dir.path(), "manifest.json", 8_000, read);
 }

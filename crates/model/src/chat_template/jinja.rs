@@ -10,6 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::{EncodedChat, Message, Role};
 use crate::error::ModelError;
+use crate::load::read_file;
 use crate::tokenizer::Tokenizer;
 
 /// Most instructions of one rendering: a long conversation takes some thousands.
@@ -36,7 +37,7 @@ impl JinjaTemplate {
     /// [`ModelError::Io`] when the file cannot be read; [`ModelError::ChatTemplate`] when it holds no template, or one that
     /// is not Jinja.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
+        let bytes = read_file(path)?;
         let problem = |problem: String| ModelError::ChatTemplate {
             path: path.into(),
             problem,

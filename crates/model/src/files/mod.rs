@@ -8,12 +8,14 @@ mod error;
 pub mod faults;
 mod folder;
 mod output;
+mod sealed;
 mod space;
 mod whole;
 
 pub use error::FileError;
 pub use folder::{recover_folder, remove_folder, sync_folder, write_folder};
 pub use output::Output;
+pub use sealed::{SealError, seal, unseal};
 pub use space::check_space;
 pub use whole::{write, write_new, write_with};
 

@@ -1,6 +1,7 @@
 //! Files in, models out.
 
 mod checkpoint;
+mod checksums;
 pub mod gguf;
 mod pickled;
 mod published;
@@ -14,6 +15,7 @@ pub(crate) use save::write_model_folder;
 pub use stored::SavePrecision;
 
 pub(crate) use checkpoint::{OWN_KEY, published_config};
+pub(crate) use checksums::read_file;
 pub(crate) use stored::{StoredTensor, encode, pretty, write_safetensors};
 
 use std::path::{Path, PathBuf};
@@ -22,6 +24,7 @@ use kernels::SsmBackend;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
+use self::checksums::Checksums;
 use crate::config::{HybridConfig, LlamaConfig};
 use crate::error::ModelError;
 use crate::hash::hex;
@@ -112,6 +115,8 @@ pub fn load<B: SsmBackend>(
 /// # Errors
 /// [`ModelError`] naming file and field.
 pub fn folder_config(folder: &Path) -> Result<(HybridConfig, Option<CheckpointMeta>), ModelError> {
+    // One that has lost its `mamba_config.json` is no Transformer.
+    Checksums::of(folder)?;
     let path = folder.join(CONFIG_JSON);
     let origin = path.display().to_string();
     let json = read_json(&path)?;
@@ -132,9 +137,10 @@ fn load_folder<B: SsmBackend>(
     folder: &Path,
     device: &B::Device,
 ) -> Result<LoadedModel<B>, ModelError> {
+    let checksums = Checksums::of(folder)?;
     let (config, meta) = folder_config(folder)?;
     let files = shards::weight_files(folder)?;
-    let (mut tensors, sha256) = shards::read(&files)?;
+    let (mut tensors, sha256) = shards::read(&files, &checksums)?;
     if config.llama.tie_word_embeddings {
         // Some exporters write the tied head as well.
         tensors.retain(|(key, _)| key != "lm_head.weight");
@@ -164,7 +170,7 @@ fn load_folder<B: SsmBackend>(
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {
-    let text = std::fs::read(path).map_err(ModelError::io(path))?;
+    let text = read_file(path)?;
     serde_json::from_slice(&text).map_err(|source| ModelError::Malformed {
         path: path.into(),
         field: format!("line {}, column {}", source.line(), source.column()),
@@ -179,6 +185,17 @@ fn read_json(path: &Path) -> Result<Value, ModelError> {
 /// [`ModelError`] when there are none or they cannot be read.
 pub fn folder_sha256(folder: &Path) -> Result<String, ModelError> {
     hash_files(&shards::weight_files(folder)?)
+}
+
+/// As [`folder_sha256`], after holding every other file of a folder of ours against the checksum it was written with.
+///
+/// # Errors
+/// As [`folder_sha256`]; [`ModelError::Checksum`] for a file that is not as it was written, [`ModelError::Malformed`] for one that is
+/// missing.
+pub fn checked_folder_sha256(folder: &Path) -> Result<String, ModelError> {
+    let weights = shards::weight_files(folder)?;
+    checksums::check_small_files(folder, &weights)?;
+    hash_files(&weights)
 }
 
 fn hash_files(paths: &[PathBuf]) -> Result<String, ModelError> {

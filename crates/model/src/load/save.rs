@@ -5,6 +5,7 @@ use std::path::Path;
 use kernels::SsmBackend;
 
 use super::checkpoint::{self, CheckpointMeta};
+use super::checksums::Checksums;
 use super::stored::{SavePrecision, StoredTensor, pretty, write_safetensors};
 use super::{CONFIG_JSON, MAMBA_CONFIG_JSON, TOKENIZER_JSON};
 use crate::error::ModelError;
@@ -12,7 +13,8 @@ use crate::files::{write_folder, write_new};
 use crate::hybrid::HybridModel;
 use crate::tokenizer::Tokenizer;
 
-/// Writes `config.json`, `model.safetensors`, and where there are any `mamba_config.json` and `tokenizer.json`.
+/// Writes `config.json`, `model.safetensors`, and where there are any `mamba_config.json` and `tokenizer.json`; last
+/// `serpentine-checksums.json`, the hash of each of them.
 ///
 /// Everything is written to a folder beside `folder`, synced, and renamed: after a crash or on a full disk there is the old
 /// folder or none, never a part of one. An existing model folder is replaced, with all that is in it; another folder is not.
@@ -42,7 +44,8 @@ pub fn save<B: SsmBackend>(
         let tensors: Vec<StoredTensor> = tensors
             .map(|(key, data)| StoredTensor::new(key, data, precision))
             .collect::<Result<_, _>>()?;
-        write_safetensors(part, &tensors, usize::MAX)
+        write_safetensors(part, &tensors, usize::MAX)?;
+        Checksums::write(part)
     })
 }
 

@@ -8,6 +8,7 @@ use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
 use sha2::{Digest, Sha256};
 
+use super::checksums::Checksums;
 use super::pickled;
 use crate::error::ModelError;
 use crate::hash::hex;
@@ -64,13 +65,18 @@ fn shard_files(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> 
     Ok(names.into_iter().map(|name| folder.join(name)).collect())
 }
 
-/// All tensors of the files as f32, in order of name within a file, and the SHA-256 of the bytes they came from.
-pub(super) fn read(files: &[PathBuf]) -> Result<(Vec<(String, TensorData)>, String), ModelError> {
+/// All tensors of the files as f32, in order of name within a file, and the SHA-256 of the bytes they came from. A file with another
+/// hash than it was written with is refused.
+pub(super) fn read(
+    files: &[PathBuf],
+    checksums: &Checksums,
+) -> Result<(Vec<(String, TensorData)>, String), ModelError> {
     let mut hash = Sha256::new();
     let mut tensors = Vec::new();
     for path in files {
         let bytes = std::fs::read(path).map_err(ModelError::io(path))?;
         hash.update(&bytes);
+        checksums.check(path, &bytes)?;
         check_length(path, &bytes)?;
         let file = SafeTensors::deserialize(&bytes).map_err(|source| ModelError::Malformed {
             path: path.clone(),

@@ -7,6 +7,7 @@ use super::*;
 use crate::config::{GqaRepeat, InitFrom, MixerKind, SsmConfig};
 use crate::convert::LayerPlan;
 
+mod damage;
 pub(crate) mod published;
 
 fn llama() -> LlamaConfig {
@@ -43,6 +44,7 @@ fn hybrid(kind: MixerKind, is_published: bool) -> HybridModel<Flex> {
         .unwrap()
 }
 
+/// A folder as saved, but for the checksums: as published ones are.
 fn saved(model: &HybridModel<Flex>, folder: &Path) {
     let meta = CheckpointMeta {
         stage: Some("sft".into()),
@@ -50,6 +52,7 @@ fn saved(model: &HybridModel<Flex>, folder: &Path) {
         ..Default::default()
     };
     save(model, None, folder, &meta, SavePrecision::F32).unwrap();
+    fs::remove_file(folder.join(checksums::CHECKSUMS_JSON)).unwrap();
 }
 
 fn error(folder: &Path) -> String {

@@ -12,6 +12,7 @@ use tokenizers::{AddedToken, ModelWrapper};
 
 use crate::error::ModelError;
 use crate::files;
+use crate::load::read_file;
 
 /// File name of a Hugging Face tokenizer.
 const TOKENIZER_JSON: &str = "tokenizer.json";
@@ -49,7 +50,7 @@ impl Tokenizer {
         if path.is_dir() {
             path.push(TOKENIZER_JSON);
         }
-        let bytes = std::fs::read(&path).map_err(ModelError::io(&path))?;
+        let bytes = read_file(&path)?;
         let name = path.display().to_string();
         let inner = tokenizers::Tokenizer::from_bytes(&bytes)
             .map_err(|source| tokenizer_error(&name, source.to_string()))?;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use model::files::unseal;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -112,10 +113,11 @@ impl Manifest {
         let malformed = |found: String| DistillError::Malformed {
             path: path.clone(),
             found,
-            expected: format!("a manifest of `distill data prepare`, version {VERSION}"),
+            expected: format!(
+                "a manifest of `distill data prepare`, version {VERSION} (prepare the data again)"
+            ),
         };
-        let manifest: Self =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))?;
+        let manifest: Self = unseal(&bytes).map_err(|error| malformed(error.to_string()))?;
         if manifest.version != VERSION {
             return Err(malformed(format!("version {}", manifest.version)));
         }

@@ -100,8 +100,7 @@ pub fn prepare(
             shards: writer.finish()?,
         };
         anyhow::ensure!(!manifest.shards.is_empty(), "no row is left to prepare");
-        let json = serde_json::to_string_pretty(&manifest)? + "\n";
-        model::files::write(&part.join(FILE), json.as_bytes())?;
+        model::files::write(&part.join(FILE), &model::files::seal(&manifest))?;
         model::files::rename(&part, folder)?;
         model::files::sync_folder(folder.parent().unwrap_or(Path::new(".")));
         let bad_rows = bad.iter();

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::shard::Layout;
 use super::*;
 use crate::data::Example;
-use crate::testing::chat_tokenizer;
+use crate::testing::{chat_tokenizer, no_flip};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -133,6 +133,18 @@ fn no_flip_of_any_single_bit_of_a_shard_is_loaded() {
             assert!(error.contains(name), "bit {bit}: {error}");
         }
     }
+}
+
+#[test]
+fn no_flip_of_any_single_bit_of_the_manifest_is_loaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, _) = sound(dir.path());
+    let error = |folder: &Path| {
+        Manifest::read(folder)
+            .map(drop)
+            .map_err(|error| error.to_string())
+    };
+    no_flip(&folder, "manifest.json", 10_000, error);
 }
 
 proptest! {
