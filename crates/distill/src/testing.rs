@@ -4,6 +4,7 @@ use std::path::Path;
 
 use burn::backend::Flex;
 use kernels::SsmBackend;
+use model::files::faults::{Fault, with};
 use model::{
     GqaRepeat, HybridConfig, HybridModel, InitFrom, LayerPlan, Layout, LlamaConfig, MixerKind,
     SsmConfig, Tokenizer,
@@ -90,4 +91,31 @@ pub(crate) fn no_flip(
     std::fs::write(&path, &whole).unwrap();
     read(folder).unwrap();
     assert!(8 * whole.len() > count, "{} bits", 8 * whole.len());
+}
+
+/// Does `work` with each fault at each of its operations on files, of which there must be `count`, and hands how it ended to `check`.
+/// A short write is no failure; the error of any other names `name`, and where space lacks the bytes that are needed.
+pub(crate) fn at_every_operation<R>(
+    name: &str,
+    count: usize,
+    mut work: impl FnMut() -> anyhow::Result<R>,
+    mut check: impl FnMut(Option<R>),
+) {
+    for fault in [Fault::NoSpace, Fault::Io, Fault::Short] {
+        for at in 1.. {
+            let (result, has_struck) = with(fault, at, "", &mut work);
+            if let Err(error) = &result {
+                let text = format!("{error:#}");
+                assert!(fault != Fault::Short, "{at}: {text}");
+                assert!(text.contains(name), "{fault:?} at {at}: {text}");
+                let is_full = text.contains("no space");
+                assert!(!is_full || text.contains(" bytes needed"), "{text}");
+            }
+            check(result.ok());
+            if !has_struck {
+                assert!(at > count, "{at} operations");
+                break;
+            }
+        }
+    }
 }

@@ -161,7 +161,7 @@ mod tests {
     use model::HybridConfig;
 
     use super::*;
-    use crate::testing::{chat_tokenizer, llama};
+    use crate::testing::{at_every_operation, chat_tokenizer, llama};
 
     struct Setup {
         teacher: HybridModel<Flex>,
@@ -193,6 +193,10 @@ mod tests {
         }
 
         fn labels(&self, seed: u64, stop: &StopFlag) -> Option<Vec<Example>> {
+            self.try_labels(seed, stop).expect("the teacher answers")
+        }
+
+        fn try_labels(&self, seed: u64, stop: &StopFlag) -> anyhow::Result<Option<Vec<Example>>> {
             let plan = PseudoLabelPlan {
                 max_tokens: 6,
                 temperature: 0.9,
@@ -209,7 +213,6 @@ mod tests {
                 dir,
                 stop,
             )
-            .expect("the teacher answers")
         }
     }
 
@@ -239,5 +242,29 @@ mod tests {
         assert_eq!(setup.labels(1, &stopped), Some(first));
         assert_eq!(setup.labels(2, &stopped), None);
         assert_eq!(files(), 1);
+    }
+
+    #[test]
+    fn a_disk_that_fails_leaves_no_file_and_the_next_try_makes_it() {
+        let setup = Setup::new();
+        let files = || std::fs::read_dir(setup.dir.path()).expect("lists").count();
+        let expected = setup.labels(1, &StopFlag::new());
+        let clear = || {
+            for entry in std::fs::read_dir(setup.dir.path()).expect("lists") {
+                std::fs::remove_file(entry.expect("lists").path()).expect("removes");
+            }
+        };
+        let work = || {
+            clear();
+            setup.try_labels(1, &StopFlag::new())
+        };
+        at_every_operation("pseudo-labels-", 4, work, |labels| {
+            assert_eq!(
+                files(),
+                usize::from(labels.is_some()),
+                "nothing half written"
+            );
+            assert_eq!(setup.labels(1, &StopFlag::new()), expected);
+        });
     }
 }

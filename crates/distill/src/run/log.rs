@@ -128,3 +128,60 @@ impl EventSink for Tee<'_> {
         (self.watcher)(&event);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::run::LogReader;
+    use crate::testing::at_every_operation;
+
+    fn note(number: usize) -> Event {
+        let text = format!("note {number}");
+        Event::Note { text }
+    }
+
+    /// Whatever fails: the events before it are read, the run is told and stops, and a later process goes on behind them.
+    #[test]
+    fn a_disk_that_fails_ends_the_run_and_leaves_the_events_before() {
+        let dirs = std::cell::RefCell::new(Vec::new());
+        let work = || -> anyhow::Result<()> {
+            let dir = tempfile::tempdir()?;
+            let path = dir.path().to_path_buf();
+            dirs.borrow_mut().push(dir);
+            let stop = StopFlag::new();
+            let mut watched = 0;
+            let mut watcher = |_: &TimedEvent| watched += 1;
+            let mut tee = Tee::new(EventLog::open(&path, &[])?, stop.clone(), &mut watcher);
+            (0..4).for_each(|number| tee.emit(note(number)));
+            let checked = tee.check();
+            drop(tee);
+            assert_eq!(watched, 4, "the dashboard goes on");
+            assert_eq!(stop.is_set(), checked.is_err());
+            Ok(checked?)
+        };
+        at_every_operation(EventLog::FILE, 5, work, |whole| {
+            let dir = dirs.borrow_mut().pop().unwrap();
+            let path = dir.path();
+            let read = || -> Vec<Event> {
+                let mut reader = LogReader::open(path, &[]).unwrap();
+                reader
+                    .poll()
+                    .unwrap()
+                    .into_iter()
+                    .map(|timed| timed.event)
+                    .collect()
+            };
+            if !path.join(EventLog::FILE).exists() {
+                assert!(whole.is_none());
+                return;
+            }
+            let before = read();
+            let expected: Vec<Event> = (0..before.len()).map(note).collect();
+            assert_eq!(before, expected);
+            assert!(whole.is_none() || before.len() == 4);
+            let mut log = EventLog::open(path, &[]).unwrap();
+            assert!(log.append(&TimedEvent::now(note(9))));
+            assert_eq!(read(), [expected, vec![note(9)]].concat());
+        });
+    }
+}

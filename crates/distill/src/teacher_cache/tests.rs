@@ -9,7 +9,7 @@ use super::store::shard_path;
 use super::*;
 use crate::data::{Example, RowLength};
 use crate::run::Event;
-use crate::testing::{chat_tokenizer, examples, no_flip, teacher};
+use crate::testing::{at_every_operation, chat_tokenizer, examples, no_flip, teacher};
 
 /// Log-probabilities of logits.
 fn log_softmax(logits: &[f32]) -> Vec<f32> {
@@ -115,6 +115,16 @@ impl Place {
                 self.0.push(text);
             }
         }
+        let mut notes = Notes(Vec::new(), stop, stop_at);
+        let cache = self.try_whole(&mut notes, stop).unwrap();
+        (cache, notes.0)
+    }
+
+    fn try_whole(
+        &self,
+        events: &mut dyn EventSink,
+        stop: &StopFlag,
+    ) -> anyhow::Result<Option<TeacherCache>> {
         let source = Source {
             teacher: &self.teacher,
             examples: &self.examples.clone().into(),
@@ -122,9 +132,7 @@ impl Place {
             length: RowLength::UpTo(16),
             shard_labels: 18,
         };
-        let mut notes = Notes(Vec::new(), stop, stop_at);
-        let cache = write::whole(&source, self.dir.path(), &mut notes, stop).unwrap();
-        (cache, notes.0)
+        write::whole(&source, self.dir.path(), events, stop)
     }
 
     fn bytes(&self) -> Vec<Vec<u8>> {
@@ -233,4 +241,39 @@ fn no_flip_of_any_single_bit_of_the_manifest_is_loaded() {
         manifest.map(drop).map_err(|error| error.to_string())
     };
     no_flip(place.dir.path(), "manifest.json", 8_000, read);
+}
+
+/// Whatever fails: the shards before it are kept, and the next try writes the others.
+#[test]
+fn a_disk_that_fails_leaves_whole_shards_alone() {
+    let reference = Place::new();
+    reference.whole(&StopFlag::new(), None);
+    let expected = reference.bytes();
+    let place = std::cell::RefCell::new(Place::new());
+    let work = || {
+        *place.borrow_mut() = Place::new();
+        place
+            .borrow()
+            .try_whole(&mut Vec::<Event>::new(), &StopFlag::new())
+    };
+    // A shard or the manifest, by its whole path.
+    at_every_operation("`/", 32, work, |cache| {
+        let place = place.borrow();
+        let names = std::fs::read_dir(place.dir.path()).unwrap();
+        for name in names.map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            assert!(!name.ends_with(".part"), "{name} is half written");
+        }
+        for (index, expected) in expected.iter().enumerate() {
+            if let Ok(found) = std::fs::read(place.shard(index)) {
+                assert!(found == *expected, "shard {index}");
+            }
+        }
+        let listed = manifest::Manifest::read(place.dir.path()).unwrap();
+        let listed = listed.map_or(0, |manifest| manifest.shards.len());
+        assert!(cache.is_none() || listed == 4);
+        // Each that is listed is not asked for again.
+        let (_, notes) = place.whole(&StopFlag::new(), None);
+        assert_eq!(notes.len(), 4 - listed, "{notes:?}");
+        assert!(place.bytes() == expected);
+    });
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::shard::Layout;
 use super::*;
 use crate::data::Example;
-use crate::testing::{chat_tokenizer, no_flip};
+use crate::testing::{at_every_operation, chat_tokenizer, no_flip};
 
 fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -315,4 +315,26 @@ fn another_tokenizer_a_swapped_shard_and_an_unfinished_folder_are_refused() {
     std::fs::remove_file(folder.join("manifest.json")).unwrap();
     let error = read(&folder).unwrap_err().to_string();
     assert!(error.contains("manifest.json"), "{error}");
+}
+
+#[test]
+fn a_disk_that_fails_leaves_no_folder_and_the_next_try_makes_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("prepared");
+    let sources = [
+        source(Kind::Chat, "chat.jsonl"),
+        source(Kind::Preferences, "pairs.jsonl"),
+    ];
+    let work = || make(&sources, &folder, false);
+    at_every_operation("prepared", 12, work, |prepared| {
+        match prepared {
+            Some(_) => {
+                read(&folder).unwrap();
+                std::fs::remove_dir_all(&folder).unwrap();
+            }
+            None => assert!(!folder.exists()),
+        }
+        let left = std::fs::read_dir(dir.path()).unwrap().count();
+        assert_eq!(left, 0, "nothing half written");
+    });
 }
