@@ -1,5 +1,5 @@
 use crate::error::{Check, KernelError};
-use burn::tensor::{Shape, Tensor, backend::Backend};
+use burn::tensor::{Tensor, backend::Backend};
 
 /// Sizes of one rotation, and its direction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,7 +58,8 @@ impl RotaryProblem {
     }
 
     /// Shape of the result.
-    pub(crate) fn result(&self) -> Shape {
+    #[cfg(any(feature = "cube", feature = "flex"))]
+    pub(crate) fn result(&self) -> burn::tensor::Shape {
         let Self {
             batch,
             seq,
@@ -67,8 +68,8 @@ impl RotaryProblem {
             ..
         } = *self;
         match self.is_inverse {
-            true => Shape::new([batch, seq, heads * head_dim]),
-            false => Shape::new([batch, heads, seq, head_dim]),
+            true => burn::tensor::Shape::new([batch, seq, heads * head_dim]),
+            false => burn::tensor::Shape::new([batch, heads, seq, head_dim]),
         }
     }
 }

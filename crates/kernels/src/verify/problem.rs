@@ -64,11 +64,13 @@ impl VerifyProblem {
     }
 
     /// Raw inputs of the convolution that this call leaves.
+    #[cfg(any(feature = "cube", feature = "flex"))]
     pub(crate) fn next_conv_lines(&self) -> usize {
         self.step.d_conv - 1 + self.tokens
     }
 
     /// Elements of what a token brings to the states.
+    #[cfg(any(feature = "cube", feature = "flex"))]
     pub(crate) fn cache_width(&self) -> usize {
         cache_width(&self.step)
     }
