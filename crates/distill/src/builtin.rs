@@ -41,19 +41,32 @@ pub fn load_path<B: SsmBackend>(path: &Path, device: &B::Device) -> anyhow::Resu
     Ok(model::load(local_path(path)?, device)?)
 }
 
-/// As [`load_path`], with projections, embedding and head held in `precision`.
+/// What the weights of a model's projections are held in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Held {
+    /// With embedding and head, in a type of floats.
+    In(Precision),
+    /// As whole numbers of 8 bits, embedding and head in f32.
+    Int8,
+}
+
+/// As [`load_path`], with projections `held` in another type.
 ///
 /// # Errors
 /// As [`load_path`].
 pub fn load_held_in<B: SsmBackend>(
     path: &Path,
-    precision: Precision,
+    held: Held,
     device: &B::Device,
 ) -> anyhow::Result<LoadedModel<B>> {
     let mut loaded = load_path::<B>(path, device)?;
-    if let Some(dtype) = precision.compute() {
-        loaded.model = loaded.model.with_projections_in(dtype);
-    }
+    loaded.model = match held {
+        Held::Int8 => loaded.model.with_projections_in_int8(),
+        Held::In(precision) => match precision.compute() {
+            Some(dtype) => loaded.model.with_projections_in(dtype),
+            None => loaded.model,
+        },
+    };
     Ok(loaded)
 }
 

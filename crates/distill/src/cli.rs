@@ -17,7 +17,9 @@ mod serving;
 use clap::{Parser, Subcommand};
 
 pub use chat::{AnsweringArgs, ChatArgs, ChatBenchmarkArg, JudgeArgs};
-pub use choice::{GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, TemplateArg};
+pub use choice::{
+    GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg, QuantizeArg, TemplateArg, held,
+};
 pub use conversation::ConversationArgs;
 pub use data::{DataArgs, DataCommand, FetchDataArgs, GenerateDataArgs, PrepareDataArgs};
 pub use docs::{CompletionsArgs, ManArgs};

@@ -3,6 +3,7 @@
 mod assign;
 mod frozen;
 mod key;
+mod quantized;
 mod read;
 
 pub(crate) use assign::assign;

@@ -12,6 +12,7 @@ mod naive;
 mod naive_gradients;
 mod named;
 mod packing;
+mod quantized;
 mod rewinding;
 mod teachers;
 mod windows;

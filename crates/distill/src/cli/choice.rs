@@ -1,6 +1,7 @@
 //! Values that arguments choose among.
 use clap::ValueEnum;
 
+use crate::builtin::Held;
 use crate::recipe::{MixerKind, Precision};
 
 /// Mixer that replaces attention.
@@ -71,6 +72,13 @@ pub enum TemplateArg {
     Zephyr,
 }
 
+/// What weights of projections are held in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum QuantizeArg {
+    /// Whole numbers of 8 bits, and a scale each 32
+    Int8,
+}
+
 /// What models compute in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum PrecisionArg {
@@ -86,5 +94,13 @@ impl From<PrecisionArg> for Precision {
             PrecisionArg::F32 => Self::F32,
             PrecisionArg::Bf16 => Self::Bf16,
         }
+    }
+}
+
+/// What `--precision` or, if it is given, `--quantize` means.
+pub fn held(precision: PrecisionArg, quantize: Option<QuantizeArg>) -> Held {
+    match quantize {
+        Some(QuantizeArg::Int8) => Held::Int8,
+        None => Held::In(precision.into()),
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::number::positive;
-use super::{DraftTokensArg, DrafterArg, PrecisionArg, SamplingArgs};
+use super::{DraftTokensArg, DrafterArg, PrecisionArg, QuantizeArg, SamplingArgs};
 
 /// Arguments of `chat`.
 #[derive(Debug, Args)]
@@ -24,6 +24,9 @@ pub struct ConversationArgs {
     /// What projections, embedding and head are held in
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,
+    /// Hold the weights of attention, mixers and MLPs in fewer bits: less memory, and on the CPU slower
+    #[arg(long, value_name = "TYPE", conflicts_with = "precision")]
+    pub quantize: Option<QuantizeArg>,
     /// Seed of the sampling; each reply of a conversation takes the next
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use super::number::{pairs, positive, temperature, window};
 use super::{
     ChatArgs, DraftTokensArg, DrafterArg, EvalAllArgs, EvalGenerateArgs, ExtrapolationArgs,
-    FidelityArgs, MixerArg, NeedleArgs, PrecisionArg, ZeroShotArgs,
+    FidelityArgs, MixerArg, NeedleArgs, PrecisionArg, QuantizeArg, ZeroShotArgs,
 };
 
 /// Arguments of `eval`.
@@ -109,6 +109,9 @@ pub struct PerplexityArgs {
     /// Score only this many tokens from the start
     #[arg(long, value_name = "N", value_parser = window)]
     pub max_tokens: Option<usize>,
+    /// Hold the weights of attention, mixers and MLPs in fewer bits: less memory, and on the CPU slower
+    #[arg(long, value_name = "TYPE")]
+    pub quantize: Option<QuantizeArg>,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

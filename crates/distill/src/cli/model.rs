@@ -5,7 +5,7 @@ use clap::Args;
 
 use super::{
     DraftTokensArg, DrafterArg, GqaRepeatArg, InitArg, LayoutArg, MixerArg, PrecisionArg,
-    SamplingArgs,
+    QuantizeArg, SamplingArgs,
 };
 
 /// Arguments of `convert`.
@@ -72,6 +72,9 @@ pub struct GenerateArgs {
     /// What projections, embedding and head are held in; bf16 is faster where memory is what a token waits for
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,
+    /// Hold the weights of attention, mixers and MLPs in fewer bits: less memory, and on the CPU slower
+    #[arg(long, value_name = "TYPE", conflicts_with = "precision")]
+    pub quantize: Option<QuantizeArg>,
     /// Seed of the sampling
     #[arg(long, value_name = "N", default_value_t = 42)]
     pub seed: u64,

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::PrecisionArg;
 use super::number::{bytes, positive};
+use super::{PrecisionArg, QuantizeArg};
 
 /// Arguments of `serve`.
 #[derive(Debug, Args)]
@@ -19,6 +19,9 @@ pub struct ServeArgs {
     /// What projections, embedding and head are held in
     #[arg(long, value_name = "TYPE", default_value = "f32")]
     pub precision: PrecisionArg,
+    /// Hold the weights of attention, mixers and MLPs in fewer bits: less memory, and on the CPU slower
+    #[arg(long, value_name = "TYPE", conflicts_with = "precision")]
+    pub quantize: Option<QuantizeArg>,
     /// Address to listen on; one that other machines reach needs a key
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
     pub host: IpAddr,

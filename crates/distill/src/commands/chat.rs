@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_held_in, required_tokenizer};
-use crate::cli::ConversationArgs;
+use crate::cli::{ConversationArgs, held};
 use crate::commands::{Outcome, template};
 use crate::error::DistillError;
 use crate::streaming::TextStream;
@@ -33,7 +33,8 @@ const HELP: &str = "\
 /// # Errors
 /// An unreadable model, a model without tokenizer or chat template, a message that its template refuses, unreadable input.
 pub fn run(args: ConversationArgs, device: &Device) -> anyhow::Result<Outcome> {
-    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
+    let loaded =
+        load_held_in::<InnerBackend>(&args.model, held(args.precision, args.quantize), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let template = template::of_model(&args.model, Some(tokenizer))?;
     let template = template.ok_or_else(|| DistillError::NoChatTemplate {

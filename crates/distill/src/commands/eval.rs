@@ -19,8 +19,8 @@ use model::Tokenizer;
 use serde_json::json;
 
 use crate::backend::{Device, InnerBackend};
-use crate::builtin::{load_path, required_tokenizer};
-use crate::cli::{EvalArgs, EvalCommand, PerplexityArgs, SpeedArgs, TasksArgs};
+use crate::builtin::{load_held_in, load_path, required_tokenizer};
+use crate::cli::{EvalArgs, EvalCommand, PerplexityArgs, PrecisionArg, SpeedArgs, TasksArgs, held};
 use crate::commands::Outcome;
 use crate::data::brown::brown_text;
 use crate::data::token_ids::read_token_rows;
@@ -55,7 +55,8 @@ fn run_perplexity(args: PerplexityArgs, device: &Device) -> anyhow::Result<Outco
         (None, Some(folder)) => Some(brown_text(folder)?),
         (None, None) => None,
     };
-    let loaded = load_path::<InnerBackend>(&args.model, device)?;
+    let loaded =
+        load_held_in::<InnerBackend>(&args.model, held(PrecisionArg::F32, args.quantize), device)?;
     let mut ids = match (&text, &args.source.tokens) {
         (Some(text), _) => {
             let tokenizer = loaded

@@ -9,7 +9,7 @@ use model::decode::speculative::{Speculation, SpeculationReport, generate_specul
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_held_in, required_tokenizer};
-use crate::cli::GenerateArgs;
+use crate::cli::{GenerateArgs, held};
 use crate::commands::{Outcome, drafter, template};
 use crate::error::DistillError;
 use crate::streaming::{StopStream, TextStream};
@@ -29,7 +29,8 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
             text
         }
     };
-    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
+    let loaded =
+        load_held_in::<InnerBackend>(&args.model, held(args.precision, args.quantize), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
     let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
     let ids = if args.raw {

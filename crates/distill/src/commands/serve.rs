@@ -7,7 +7,7 @@ use anyhow::Context;
 
 use crate::backend::{Device, InnerBackend};
 use crate::builtin::{load_held_in, required_tokenizer};
-use crate::cli::ServeArgs;
+use crate::cli::{ServeArgs, held};
 use crate::commands::{Outcome, key_from_env, template};
 use crate::error::DistillError;
 use crate::run::StopFlag;
@@ -22,7 +22,8 @@ pub fn run(args: ServeArgs, device: &Device) -> anyhow::Result<Outcome> {
     if key.is_none() && !args.host.is_loopback() {
         return Err(DistillError::OpenServer { host: args.host }.into());
     }
-    let loaded = load_held_in::<InnerBackend>(&args.model, args.precision.into(), device)?;
+    let loaded =
+        load_held_in::<InnerBackend>(&args.model, held(args.precision, args.quantize), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?.clone();
     let template = template::of_model(&args.model, Some(&tokenizer))?;
     let context = loaded.model.config().llama.max_position_embeddings;

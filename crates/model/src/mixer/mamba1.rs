@@ -209,7 +209,10 @@ impl<B: SsmBackend> Mamba1<B> {
             norm_weight: None,
         };
         SsmStep {
-            in_proj: Tensor::cat(projections.map(|layer| layer.weight.val()).into(), 1),
+            in_proj: {
+                let weights = projections.map(|layer| layer.weight.val().dequantize());
+                Tensor::cat(weights.into(), 1)
+            },
             in_proj_bias: is_biased.then(|| Tensor::cat(projections.map(bias).into(), 0)),
             step: DecodeStep::new(shape, weights)
                 .expect("shapes follow from the checked configuration"),

@@ -11,7 +11,7 @@ use model::load::LoadedModel;
 use model::{ChatTemplate, Message, Sampling, decode_state_bytes};
 
 use crate::backend::{self, Device, InnerBackend};
-use crate::builtin::load_held_in;
+use crate::builtin::{Held, load_held_in};
 use crate::cli::{DraftTokensArg, SpeculativeArgs};
 use crate::commands::{Outcome, drafter};
 use crate::data::{PromptKind, Prompts};
@@ -26,7 +26,7 @@ const REPLAY_ROUNDS: usize = 20;
 /// An unreadable model or drafter, a drafter with another tokenizer, a closed stdout.
 pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Outcome> {
     let precision = Precision::from(args.precision);
-    let loaded = load_held_in::<InnerBackend>(&args.model, precision, device)?;
+    let loaded = load_held_in::<InnerBackend>(&args.model, Held::In(precision), device)?;
     let model = &loaded.model;
     let mut table = table();
     let mut agreed = Agreement::default();
