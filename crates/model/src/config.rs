@@ -99,6 +99,9 @@ pub struct LlamaConfig {
     pub eos_token_ids: Vec<u32>,
 }
 
+/// Most layers of a model: far more than any has.
+const MOST_LAYERS: usize = 4096;
+
 impl LlamaConfig {
     /// Width of all query heads, and of the SSM mixers: `n_heads * head_dim`.
     pub fn d_inner(&self) -> usize {
@@ -135,6 +138,12 @@ impl LlamaConfig {
             if !(1..=1 << 24).contains(&value) {
                 return Err(ModelError::config(origin, field, value, "1 to 16777216"));
             }
+        }
+        // Lists of layers are made before there are tensors to hold the number against.
+        if self.n_layers > MOST_LAYERS {
+            let expected = format!("1 to {MOST_LAYERS}");
+            let field = "num_hidden_layers";
+            return Err(ModelError::config(origin, field, self.n_layers, expected));
         }
         if let Some(window) = self.sliding_window
             && (window == 0 || self.qkv_bias)

@@ -5,14 +5,17 @@ use std::path::{Path, PathBuf};
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, context};
+use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{EncodedChat, Message, Role};
 use crate::error::ModelError;
-use crate::load::read_file;
+use crate::load::read_small_file;
 use crate::tokenizer::Tokenizer;
 
+/// Most bytes of a `tokenizer_config.json`: some list thousands of tokens.
+const MOST_FILE_BYTES: u64 = 8 << 20;
 /// Most instructions of one rendering: a long conversation takes some thousands.
 const FUEL: u64 = 1_000_000;
 /// Most bytes of one rendering.
@@ -30,6 +33,15 @@ pub struct JinjaTemplate {
     eos_token: Option<String>,
 }
 
+/// What is read of a `tokenizer_config.json`; a list of thousands of tokens is not held.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Fields {
+    chat_template: Value,
+    bos_token: Value,
+    eos_token: Value,
+}
+
 impl JinjaTemplate {
     /// Reads `chat_template`, `bos_token` and `eos_token` of a `tokenizer_config.json`.
     ///
@@ -37,27 +49,26 @@ impl JinjaTemplate {
     /// [`ModelError::Io`] when the file cannot be read; [`ModelError::ChatTemplate`] when it holds no template, or one that
     /// is not Jinja.
     pub fn load(path: &Path) -> Result<Self, ModelError> {
-        let bytes = read_file(path)?;
+        let bytes = read_small_file(path, MOST_FILE_BYTES)?;
         let problem = |problem: String| ModelError::ChatTemplate {
             path: path.into(),
             problem,
         };
-        let config: Value =
+        let config: Fields =
             serde_json::from_slice(&bytes).map_err(|error| problem(format!("no JSON: {error}")))?;
-        let source = config["chat_template"].as_str().ok_or_else(|| {
+        let source = config.chat_template.as_str().ok_or_else(|| {
             problem("there is no text `chat_template` (choose one by `--template`)".into())
         })?;
         // A token is a text, or an object that holds it.
-        let token = |key: &str| {
-            let token = &config[key];
+        let token = |token: &Value| {
             let text = token.as_str().or_else(|| token["content"].as_str());
             text.map(str::to_owned)
         };
         let template = Self {
             path: path.into(),
             source: source.into(),
-            bos_token: token("bos_token"),
-            eos_token: token("eos_token"),
+            bos_token: token(&config.bos_token),
+            eos_token: token(&config.eos_token),
         };
         template
             .environment()

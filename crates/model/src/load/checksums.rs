@@ -85,6 +85,20 @@ impl Checksums {
     }
 }
 
+/// As [`read_file`], of a file of at most `most` bytes: a tree of JSON takes many times as much as its text.
+pub(crate) fn read_small_file(path: &Path, most: u64) -> Result<Vec<u8>, ModelError> {
+    let found = fs::metadata(path).map_err(ModelError::io(path))?.len();
+    if found > most {
+        return Err(ModelError::Malformed {
+            path: path.into(),
+            field: "file".into(),
+            problem: format!("has {found} bytes, more than {most}"),
+            cure: "fetch or write the file again",
+        });
+    }
+    read_file(path)
+}
+
 /// The bytes of a file of a model folder, as they were written.
 pub(crate) fn read_file(path: &Path) -> Result<Vec<u8>, ModelError> {
     let bytes = fs::read(path).map_err(ModelError::io(path))?;

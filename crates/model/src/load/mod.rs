@@ -15,7 +15,7 @@ pub(crate) use save::write_model_folder;
 pub use stored::SavePrecision;
 
 pub(crate) use checkpoint::{OWN_KEY, published_config};
-pub(crate) use checksums::read_file;
+pub(crate) use checksums::{read_file, read_small_file};
 pub(crate) use stored::{StoredTensor, encode, pretty, write_safetensors};
 
 use std::path::{Path, PathBuf};
@@ -37,6 +37,9 @@ pub(crate) const CONFIG_JSON: &str = "config.json";
 pub(crate) const MAMBA_CONFIG_JSON: &str = "mamba_config.json";
 /// Tokenizer of a model folder.
 pub(crate) const TOKENIZER_JSON: &str = "tokenizer.json";
+
+/// Most bytes of a configuration: it holds sizes and flags.
+const MOST_CONFIG_BYTES: u64 = 1 << 20;
 
 /// What a model was read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,7 +173,7 @@ fn load_folder<B: SsmBackend>(
 }
 
 fn read_json(path: &Path) -> Result<Value, ModelError> {
-    let text = read_file(path)?;
+    let text = read_small_file(path, MOST_CONFIG_BYTES)?;
     serde_json::from_slice(&text).map_err(|source| ModelError::Malformed {
         path: path.into(),
         field: format!("line {}, column {}", source.line(), source.column()),

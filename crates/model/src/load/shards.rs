@@ -1,11 +1,14 @@
 //! Tensors out of safetensors files, one or several.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::TensorData;
 use half::{bf16, f16};
 use safetensors::{Dtype, SafeTensors};
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use sha2::{Digest, Sha256};
 
 use super::checksums::Checksums;
@@ -43,26 +46,49 @@ fn shard_files(folder: &Path, index: &Path) -> Result<Vec<PathBuf>, ModelError> 
         problem,
         cure: "fetch the file again",
     };
-    let json = super::read_json(index)?;
-    let map = json
-        .get("weight_map")
-        .and_then(|map| map.as_object())
-        .ok_or_else(|| malformed("weight_map", "is missing or no object".into()))?;
+    #[derive(Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let text = super::checksums::read_small_file(index, MOST_HEADER_BYTES)?;
+    let index: Index = serde_json::from_slice(&text)
+        .map_err(|error| malformed("weight_map", format!("is no list of files: {error}")))?;
     let mut names = BTreeSet::new();
-    for (key, name) in map {
-        let name = name
-            .as_str()
-            .ok_or_else(|| malformed(&format!("weight_map.{key}"), "is no file name".into()))?;
+    for (key, name) in index.weight_map {
         if name.is_empty() || name.starts_with('.') || name.contains(['/', '\\', ':']) {
             let problem = format!("names `{name}`, which is not a file of this folder");
             return Err(malformed(&format!("weight_map.{key}"), problem));
         }
-        names.insert(name.to_owned());
+        names.insert(name);
     }
     if names.is_empty() {
         return Err(malformed("weight_map", "is empty".into()));
     }
-    Ok(names.into_iter().map(|name| folder.join(name)).collect())
+    let paths: Vec<PathBuf> = names.into_iter().map(|name| folder.join(name)).collect();
+    paths
+        .iter()
+        .try_for_each(|path| check_inside(folder, path))?;
+    Ok(paths)
+}
+
+/// Refuses a link that leads out of the folder. The hub's cache is one that does: a snapshot's files are in `blobs` beside
+/// `snapshots`.
+fn check_inside(folder: &Path, path: &Path) -> Result<(), ModelError> {
+    let real = |path: &Path| path.canonicalize().map_err(ModelError::io(path));
+    let (target, folder) = (real(path)?, real(folder)?);
+    let snapshots = folder
+        .parent()
+        .filter(|parent| parent.ends_with("snapshots"));
+    let blobs = snapshots.map(|snapshots| snapshots.with_file_name("blobs"));
+    if target.starts_with(&folder) || blobs.is_some_and(|blobs| target.starts_with(blobs)) {
+        return Ok(());
+    }
+    Err(ModelError::Malformed {
+        path: path.into(),
+        field: "file".into(),
+        problem: format!("is a link to `{}`, out of its folder", target.display()),
+        cure: "put the file itself there",
+    })
 }
 
 /// All tensors of the files as f32, in order of name within a file, and the SHA-256 of the bytes they came from. A file with another
@@ -99,6 +125,39 @@ pub(super) fn read(
     Ok((tensors, hex(&hash.finalize())))
 }
 
+/// Longest header of a file: a hundred thousand tensors have less. Its parser holds several times as much.
+const MOST_HEADER_BYTES: u64 = 16 << 20;
+
+/// Where the last tensor of a header ends, and its name; no more of the header is held.
+struct LastEnd(Option<(u64, String)>);
+
+impl<'de> Deserialize<'de> for LastEnd {
+    fn deserialize<D: Deserializer<'de>>(header: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        struct Entry {
+            data_offsets: Option<[u64; 2]>,
+        }
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = LastEnd;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+                formatter.write_str("a header")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<LastEnd, A::Error> {
+                let mut last = None;
+                while let Some((key, entry)) = entries.next_entry::<String, Entry>()? {
+                    let end = entry.data_offsets.map(|[_, end]| (end, key));
+                    last = last.max(end);
+                }
+                Ok(LastEnd(last))
+            }
+        }
+        header.deserialize_map(Entries)
+    }
+}
+
 /// Says in bytes how a file is cut short, which the header parser does not.
 fn check_length(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     let truncated = |field: &str, needed: u64| ModelError::Truncated {
@@ -117,14 +176,18 @@ fn check_length(path: &Path, bytes: &[u8]) -> Result<(), ModelError> {
     else {
         return Err(truncated("the header", header.saturating_add(8)));
     };
-    let Ok(serde_json::Value::Object(entries)) = serde_json::from_slice(json) else {
+    if header > MOST_HEADER_BYTES {
+        return Err(ModelError::Malformed {
+            path: path.into(),
+            field: "the header".into(),
+            problem: format!("has {header} bytes, more than {MOST_HEADER_BYTES}"),
+            cure: "fetch the file again",
+        });
+    }
+    let Ok(LastEnd(last)) = serde_json::from_slice(json) else {
         // The parser of the format says what is wrong with it.
         return Ok(());
     };
-    let last = entries
-        .iter()
-        .filter_map(|(key, entry)| Some((entry.get("data_offsets")?.get(1)?.as_u64()?, key)))
-        .max();
     match last {
         Some((end, key)) if end > (rest.len() - json.len()) as u64 => {
             let needed = end.saturating_add(8).saturating_add(header);

@@ -94,6 +94,17 @@ impl<B: SsmBackend> HybridModel<B> {
                 }
             }
         }
+        // Below, memory goes with the layers that the configuration claims.
+        if config.llama.n_layers > given.len() {
+            let expected = format!("at most {}, the number of tensors", given.len());
+            let origin = "model configuration";
+            return Err(ModelError::config(
+                origin,
+                "num_hidden_layers",
+                config.llama.n_layers,
+                expected,
+            ));
+        }
         let skeleton = Self::skeleton(config, device);
         let wanted: HashSet<String> = skeleton
             .param_keys()

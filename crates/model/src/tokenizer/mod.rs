@@ -6,6 +6,7 @@ mod train;
 
 pub(crate) use splitting::Splitting;
 
+use std::panic::catch_unwind;
 use std::path::Path;
 
 use tokenizers::{AddedToken, ModelWrapper};
@@ -52,7 +53,10 @@ impl Tokenizer {
         }
         let bytes = read_file(&path)?;
         let name = path.display().to_string();
-        let inner = tokenizers::Tokenizer::from_bytes(&bytes)
+        // The library panics at some malformed decoders.
+        let read = catch_unwind(|| tokenizers::Tokenizer::from_bytes(&bytes));
+        let inner = read
+            .map_err(|_| tokenizer_error(&name, "it is malformed where no parser expects it"))?
             .map_err(|source| tokenizer_error(&name, source.to_string()))?;
         Self::new(inner, &name)
     }

@@ -13,6 +13,10 @@ use crate::error::ModelError;
 const MAX_DIMS: u32 = 4;
 /// Arrays may hold arrays; no real file goes deeper than one.
 const MAX_NESTING: u32 = 4;
+/// What a header may take in memory beyond twice the file.
+const SPARE_BYTES: u64 = 16 << 20;
+/// Memory of an entry of either table without what its strings hold, with room for the tree that it is in.
+const ENTRY_BYTES: u64 = 192;
 /// Smallest tensor table entry: name length, dimension count, one dimension, type, offset.
 const MIN_TENSOR_ENTRY_BYTES: u64 = 8 + 4 + 8 + 4 + 8;
 /// Smallest metadata entry: key length, type, a one-byte value.
@@ -24,6 +28,8 @@ pub(super) struct HeaderReader<'a, R> {
     input: R,
     position: u64,
     file_bytes: u64,
+    /// Bytes that what is read may still take in memory
+    memory: u64,
 }
 
 /// Metadata by key, tensors by name.
@@ -37,6 +43,7 @@ impl<'a, R: Read> HeaderReader<'a, R> {
             input,
             position: 0,
             file_bytes,
+            memory: file_bytes.saturating_mul(2).saturating_add(SPARE_BYTES),
         }
     }
 
@@ -56,6 +63,7 @@ impl<'a, R: Read> HeaderReader<'a, R> {
         self.room(n_metadata, MIN_METADATA_ENTRY_BYTES, "the metadata")?;
         let mut metadata = BTreeMap::new();
         for index in 0..n_metadata {
+            self.hold(1, ENTRY_BYTES, "the metadata")?;
             let key = self.string(&format!("the name of metadata entry {index}"))?;
             let field = format!("metadata key `{key}`");
             let value_type = self.u32(&field)?;
@@ -67,6 +75,7 @@ impl<'a, R: Read> HeaderReader<'a, R> {
         self.room(n_tensors, MIN_TENSOR_ENTRY_BYTES, "the tensor table")?;
         let mut tensors = BTreeMap::new();
         for index in 0..n_tensors {
+            self.hold(1, ENTRY_BYTES, "the tensor table")?;
             let name = self.string(&format!("the name of tensor {index}"))?;
             let info = self.tensor_info(&name)?;
             if tensors.insert(name.clone(), info).is_some() {
@@ -115,11 +124,30 @@ impl<'a, R: Read> HeaderReader<'a, R> {
                 last_end = (end, Some(name));
             }
         }
-        match last_end {
-            (end, Some(name)) if end > self.file_bytes => {
-                Err(self.truncated(&format!("tensor `{name}`"), end))
+        if let (end, Some(name)) = last_end
+            && end > self.file_bytes
+        {
+            return Err(self.truncated(&format!("tensor `{name}`"), end));
+        }
+        self.check_apart(tensors)
+    }
+
+    /// Bytes that many tensors share would be a model many times as large as its file.
+    fn check_apart(&self, tensors: &BTreeMap<String, TensorInfo>) -> Result<(), ModelError> {
+        let mut extents: Vec<_> = tensors
+            .iter()
+            .map(|(name, info)| (info.offset, info.bytes, name))
+            .collect();
+        extents.sort_unstable();
+        match extents
+            .windows(2)
+            .find(|pair| pair[0].0 + pair[0].1 > pair[1].0)
+        {
+            Some(pair) => {
+                let found = format!("bytes of tensor `{}`", pair[0].2);
+                Err(self.invalid(format!("tensor `{}`", pair[1].2), found, "bytes of its own"))
             }
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 
@@ -189,7 +217,8 @@ impl<'a, R: Read> HeaderReader<'a, R> {
                     return Err(self.invalid(field, found, "0 to 12"));
                 };
                 self.room(count, least, field)?;
-                let mut values = Vec::new();
+                self.hold(count, size_of::<Value>() as u64, field)?;
+                let mut values = Vec::with_capacity(count as usize);
                 for _ in 0..count {
                     values.push(self.value(element_type, field, depth + 1)?);
                 }
@@ -206,6 +235,7 @@ impl<'a, R: Read> HeaderReader<'a, R> {
     fn string(&mut self, field: &str) -> Result<String, ModelError> {
         let length = self.u64(field)?;
         self.room(length, 1, field)?;
+        self.hold(length, 1, field)?;
         // `room` has compared the length with what is left of the file.
         let mut text = vec![0u8; length as usize];
         self.fill(&mut text, field)?;
@@ -243,6 +273,21 @@ impl<'a, R: Read> HeaderReader<'a, R> {
             Err(self.truncated(field, end))
         } else {
             Ok(())
+        }
+    }
+
+    /// Fails unless `count` values of `each` bytes may be held beside what is held already.
+    fn hold(&mut self, count: u64, each: u64, field: &str) -> Result<(), ModelError> {
+        match self.memory.checked_sub(count.saturating_mul(each)) {
+            Some(left) => {
+                self.memory = left;
+                Ok(())
+            }
+            None => Err(self.invalid(
+                field,
+                "values that take far more memory than the file has bytes",
+                "a file that is mostly tensors",
+            )),
         }
     }
 
