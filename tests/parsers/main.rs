@@ -11,10 +11,14 @@ mod mutation;
 mod run_files;
 mod templates;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::panic::set_hook;
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 /// Nothing else of this process is running: memory is counted for the whole of it.
 fn alone() -> MutexGuard<'static, ()> {
     static ALONE: Mutex<()> = Mutex::new(());
+    static QUIET: Once = Once::new();
+    // With RUST_BACKTRACE a panic that is caught loads the symbols of the whole binary, which would be counted.
+    QUIET.call_once(|| set_hook(Box::new(|info| eprintln!("{info}"))));
     ALONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
