@@ -17,3 +17,11 @@ doc:
 
 sweep:
     cargo run --release -p distill -- sweep
+
+# Licences, sources and bans of all dependencies (`cargo install cargo-deny`); `advisories` beside them needs a network
+deny:
+    cargo deny check licenses bans sources
+
+# What the binary is made of, as CycloneDX
+sbom:
+    .ci/sbom > serpentine.cdx.json

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One archive of the CPU build: the binary, licences, man pages and completions, with its SHA-256 beside it.
+# One archive of the CPU build: the binary, licences, man pages and completions, with its SHA-256 beside it and what the binary is made of
+# (`.ci/sbom`, which takes Python 3.11).
 #
 #   release/build.sh [OUT]          # OUT: folder for the archive, dist/ if not given
 #
@@ -54,4 +55,5 @@ archive=$out/$name.tar.gz
 epoch=$(git log -1 --format=%ct 2>/dev/null || echo 0)
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$epoch" -C "$folder" -c "$name" | gzip -n >"$archive"
 (cd "$out" && sha256sum "$name.tar.gz" >"$name.tar.gz.sha256")
+.ci/sbom --target "$target" >"$out/$name.cdx.json"
 ls -l "$archive"
