@@ -539,6 +539,7 @@ fn endless(place: &Workplace, arguments: &[&str]) -> Server {
     let mut config: Value = serde_json::from_str(&config).unwrap();
     config["max_position_embeddings"] = json!(1_000_000);
     std::fs::write(&path, config.to_string()).unwrap();
+    std::fs::remove_file(place.path("teacher/serpentine-checksums.json")).unwrap();
     let fixed = [
         "serve",
         "--model",
