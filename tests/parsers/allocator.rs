@@ -59,5 +59,9 @@ fn growth_counts_and_what_is_freed_does_not() {
         grown.reserve_exact(1 << 20);
         std::hint::black_box(grown);
     });
-    assert!((3 << 20..(3 << 20) + (1 << 18)).contains(&most), "{most}");
+    // What the test runner's own threads free meanwhile counts against it.
+    assert!(
+        ((3 << 20) - (1 << 12)..(3 << 20) + (1 << 18)).contains(&most),
+        "{most}"
+    );
 }
