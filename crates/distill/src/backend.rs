@@ -1,6 +1,10 @@
 //! The one place that turns a cargo feature into a backend type.
 //!
 //! One binary holds one backend: burn's generic code is compiled again for each, which costs minutes and megabytes.
+mod probe;
+
+pub use probe::probe;
+
 use crate::error::DistillError;
 
 #[cfg(feature = "cuda")]

@@ -99,3 +99,13 @@ pub enum Command {
     /// Write the man pages of every verb
     Man(ManArgs),
 }
+
+impl Command {
+    /// Whether the verb may compute on the device; the others read what a run has left, or this command line.
+    pub fn computes(&self) -> bool {
+        !matches!(
+            self,
+            Self::Watch(_) | Self::Report(_) | Self::Completions(_) | Self::Man(_)
+        )
+    }
+}

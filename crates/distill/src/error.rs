@@ -176,6 +176,14 @@ pub enum DistillError {
         /// The name compiled in.
         compiled: &'static str,
     },
+    /// The device that this binary was compiled for does not answer.
+    #[error("no device answers the backend `{backend}`: {account}")]
+    NoDevice {
+        /// The backend compiled in.
+        backend: &'static str,
+        /// What the driver's library said, one line.
+        account: String,
+    },
     /// A folder that a command is about to make exists already.
     #[error("`{}` exists already, expected a new folder", path.display())]
     OutputExists {
@@ -443,6 +451,9 @@ impl DistillError {
             Self::CheckpointOrigin { path, .. } => Some(format!(
                 "delete `{}` and resume: the stage is run again from its start",
                 path.parent().unwrap_or(path).display()
+            )),
+            Self::NoDevice { backend, .. } => Some(format!(
+                "install the driver of `{backend}` and see that it lists a card, or build for the CPU: `cargo build --release -p distill`"
             )),
             Self::Backend { wanted, .. } => Some(format!(
                 "rebuild with `cargo build --release -p distill --no-default-features --features {wanted}`"

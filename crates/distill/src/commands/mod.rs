@@ -72,6 +72,9 @@ where
 
 fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let device = crate::backend::device(cli.backend.as_deref())?;
+    if cli.command.computes() {
+        crate::backend::probe(&device)?;
+    }
     match cli.command {
         Command::Sweep(args) => sweep::run(args, &device),
         Command::Drafter(args) => train_drafter::run(args, &device),
