@@ -120,11 +120,6 @@ impl Sampler {
         }
     }
 
-    /// As [`draw`](Self::draw), read back.
-    pub(super) fn sample<B: SsmBackend>(&mut self, logits: Tensor<B, 2>) -> Vec<u32> {
-        read_ids(self.draw(logits))
-    }
-
     /// What the host needs of `logits`, `[batch, seq, vocab]`, to know the distributions that tokens are drawn from:
     /// rows for [`probabilities`](Self::probabilities).
     pub(super) fn prepared<B: Backend>(&self, logits: Tensor<B, 3>) -> Tensor<B, 3> {

@@ -75,6 +75,7 @@ pub fn generate_speculative<B: SsmBackend>(
         cache: model.new_cache(prompts.len(), capacity),
         sampler: Sampler::new::<B>(sampling, &device),
         rng: ChaCha8Rng::seed_from_u64(sampling.seed),
+        drawn: None,
         profile: speculation.profile,
     };
 

@@ -31,6 +31,8 @@ pub(super) struct Verifier<'a, B: SsmBackend> {
     pub(super) cache: Cache<B>,
     pub(super) sampler: Sampler,
     pub(super) rng: ChaCha8Rng,
+    /// The last token of each row, `[batch, 1]`, where a plain step has left it on the device
+    pub(super) drawn: Option<Tensor<B, 2, Int>>,
     /// Whether to wait for the device where times are taken
     pub(super) profile: bool,
 }
@@ -44,12 +46,13 @@ impl<B: SsmBackend> Verifier<'_, B> {
             true => self.model.hidden_cached(tokens, &mut self.cache),
             false => self.model.hidden_verify(tokens, &mut self.cache),
         };
-        let drawn = self.sampler.sample(last_logits(self.model, hidden));
+        let drawn = self.sampler.draw(last_logits(self.model, hidden));
+        self.drawn = Some(drawn.clone());
         let verdict = |token| RowVerdict {
             tokens: vec![token],
             drafted: 0,
         };
-        drawn.into_iter().map(verdict).collect()
+        read_ids(drawn).into_iter().map(verdict).collect()
     }
 
     /// Reads `last` and the drafts in one pass and judges them.
@@ -89,7 +92,11 @@ impl<B: SsmBackend> Verifier<'_, B> {
         }
     }
 
-    fn column(&self, last: &[u32]) -> Tensor<B, 2, Int> {
+    /// `last` as `[batch, 1]`. A row that is over may be given another token: nobody hears what follows.
+    fn column(&mut self, last: &[u32]) -> Tensor<B, 2, Int> {
+        if let Some(drawn) = self.drawn.take() {
+            return drawn;
+        }
         let rows: Vec<Vec<u32>> = last.iter().map(|token| vec![*token]).collect();
         token_tensor(&rows, &self.model.device())
     }
