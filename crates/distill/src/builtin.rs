@@ -65,7 +65,8 @@ pub fn load_held_in<B: SsmBackend>(
         Held::In(precision) => match precision.compute() {
             Some(dtype) => loaded.model.with_projections_in(dtype),
             None => loaded.model,
-        },
+        }
+        .with_weights_apart(),
     };
     Ok(loaded)
 }

@@ -1,5 +1,6 @@
 //! Parameters by their Hugging Face key: out, in, gradients, freezing.
 
+mod apart;
 mod assign;
 mod frozen;
 mod key;

@@ -45,9 +45,8 @@ pub(super) fn build(
                 return Err(DistillError::OtherTokenizer { path: path.clone() }.into());
             }
             let held = verifier.model.head_weight().dtype();
-            Box::new(ModelDrafter::new(
-                loaded.model.with_projections_in(held.into()),
-            ))
+            let model = loaded.model.with_projections_in(held.into());
+            Box::new(ModelDrafter::new(model.with_weights_apart()))
         }
     })
 }

@@ -52,7 +52,8 @@ pub(super) fn run(args: &DecodeArgs, device: &Device) -> anyhow::Result<Outcome>
             let model = match precision.compute() {
                 Some(dtype) => model.clone().with_projections_in(dtype),
                 None => model.clone(),
-            };
+            }
+            .with_weights_apart();
             let found = speed::measure(&model, options)?;
             let queue_ms = speed::queue_ms(&model, options);
             let token_ms = 1e3 / found.decode_tokens_per_s;
