@@ -41,10 +41,15 @@ pub fn fixtures() -> PathBuf {
 pub fn workplace(name: &str) -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR"))
         .join("parsers")
-        .join(name);
+        .join(format!("{name}-{}", first_round()));
     let _ = std::fs::remove_dir_all(&folder);
     std::fs::create_dir_all(&folder).unwrap();
     folder
+}
+
+/// Number of the first round of changed files, `PARSER_ROUND` or 0: processes that read files of one format at once each get their own.
+fn first_round() -> u64 {
+    std::env::var("PARSER_ROUND").map_or(0, |text| text.parse().unwrap())
 }
 
 impl Format<'_> {
@@ -87,7 +92,7 @@ impl Format<'_> {
         let strategy = (any::<usize>(), proptest::collection::vec(change(), 1..6));
         let mut cases = 0u64;
         let read_cases = std::cell::Cell::new(0u64);
-        for round in 0u64.. {
+        for round in first_round().. {
             let config = ProptestConfig {
                 cases: CASES,
                 failure_persistence: None,

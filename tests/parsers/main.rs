@@ -1,7 +1,8 @@
 //! Files from outside, changed at random: no panic, bounded memory, nothing read beside the model's folder.
 //!
 //! A usual run reads some thousand; `PARSER_SECONDS=3600 cargo test --release -p distill --test parsers gguf -- --nocapture` reads as
-//! many of one format as an hour takes. A file that a mended fault was found with goes into `tests/fixtures/parsers`.
+//! many of one format as an hour takes; `PARSER_ROUND=1000000` reads others, so that several processes can share the hour. A file that
+//! a mended fault was found with goes into `tests/fixtures/parsers`.
 #![expect(clippy::print_stderr, reason = "says how many files were read")]
 mod allocator;
 mod claims;
