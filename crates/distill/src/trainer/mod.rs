@@ -4,6 +4,7 @@
 
 mod adamw;
 mod gradients;
+mod leaves;
 mod probe;
 mod schedule;
 mod state;
@@ -188,18 +189,19 @@ impl<B: SsmBackend> Trainer<B> {
         let mut accumulator = GradientsAccumulator::new();
         let mut sums: Option<Tensor<B, 1>> = None;
         for index in 0..micro_batches {
+            let model = leaves::renewed(model);
             let MicroStep {
                 loss,
                 metrics,
                 blocks,
-            } = forward(model, index);
+            } = forward(&model, index);
             let numbers = Tensor::cat(vec![loss.clone().inner(), metrics], 0);
             sums = Some(match sums {
                 Some(sums) => sums + numbers,
                 None => numbers,
             });
             probe.lap::<B>(Part::Forward, &self.device);
-            accumulator.accumulate(model, of_micro_step(model, loss, blocks));
+            accumulator.accumulate(&model, of_micro_step(&model, loss, blocks));
             probe.lap::<B>(Part::Backward, &self.device);
         }
         let gradients = accumulator.grads();

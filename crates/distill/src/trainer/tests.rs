@@ -10,7 +10,7 @@ use crate::testing::{examples, student};
 
 type TrainModel = HybridModel<Autodiff<Flex>>;
 
-fn config() -> TrainerConfig {
+pub(super) fn config() -> TrainerConfig {
     TrainerConfig {
         schedule: Schedule::cosine(1e-2, 1, 50),
         betas: [0.9, 0.999],
@@ -19,7 +19,7 @@ fn config() -> TrainerConfig {
     }
 }
 
-fn trainable(predicate: impl Fn(&str) -> bool) -> TrainModel {
+pub(super) fn trainable(predicate: impl Fn(&str) -> bool) -> TrainModel {
     TrainModel::from_inner(student()).freeze(predicate)
 }
 
