@@ -127,6 +127,13 @@ fn a_program_that_grows_without_end_is_stopped() {
         "{% set n = namespace(x='aaaaaaaa') %}{% for i in range(99999) %}{% set n.x = n.x.replace('a', n.x) %}{% endfor %}",
         "{% set n = namespace(x='a') %}{% for i in range(99999) %}{% set n.x = '%s%s' | format(n.x, n.x) %}{% endfor %}",
         "{% set n = namespace(x='a') %}{% for i in range(99999) %}{% set n.x %}{{ n.x }}{{ n.x }}{% endset %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x | length }}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = (n.x if i else n.x) + (n.x or n.x) %}{% endfor %}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x | chain(n.x) %}{% endfor %}{{ n.x | length }}",
+        "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = [n.x, n.x] | sum(start=[]) %}{% endfor %}",
+        "{% set n = namespace(x=[1] * 99999999) %}{% for i in range(40) %}{% set n.x = n.x + [1] %}{% endfor %}",
+        "{% set n = namespace(x=(1, 2)) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x | length }}",
+        "{% macro m(x, i) %}{% if i %}{{ m(x + x, i - 1) }}{% endif %}{% endmacro %}{{ m([1], 40) }}",
         "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
         "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaaaaaa') }}",
     ] {

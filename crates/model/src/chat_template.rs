@@ -6,6 +6,7 @@
 mod conversation;
 mod jinja;
 mod source;
+mod sums;
 
 use serde::{Deserialize, Serialize};
 

@@ -1,15 +1,15 @@
 //! The chat template of a `tokenizer_config.json`, a Jinja program from outside: it runs with bounded steps and output.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use minijinja::machinery::{CompiledTemplate, eval, make_string_output};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::{Environment, Error, ErrorKind, context};
 use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{EncodedChat, Message, Role};
+use super::{EncodedChat, Message, Role, sums};
 use crate::error::ModelError;
 use crate::load::read_small_file;
 use crate::tokenizer::Tokenizer;
@@ -19,7 +19,7 @@ const MOST_FILE_BYTES: u64 = 8 << 20;
 /// Most instructions of one rendering: a long conversation takes some thousands.
 const FUEL: u64 = 1_000_000;
 /// Most bytes of one rendering.
-const OUTPUT_BYTES: usize = 8 << 20;
+pub(super) const OUTPUT_BYTES: usize = 8 << 20;
 
 /// A chat template as Jinja source, with the tokens it may name.
 ///
@@ -71,8 +71,7 @@ impl JinjaTemplate {
             eos_token: token(&config.eos_token),
         };
         template
-            .environment()
-            .and_then(|environment| environment.template_from_str(&template.source).map(drop))
+            .program()
             .map_err(|error| problem(format!("{error:#}")))?;
         Ok(template)
     }
@@ -155,10 +154,8 @@ impl JinjaTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, ModelError> {
-        let mut output = Bounded(Vec::new());
-        let run = |output: &mut Bounded| -> Result<(), Error> {
-            let environment = self.environment()?;
-            let template = environment.template_from_str(&self.source)?;
+        let run = || -> Result<String, Error> {
+            let (environment, program) = (environment(), self.program()?);
             let turn = |message: &Message| {
                 let content = message.content.as_str();
                 minijinja::Value::from_pairs([("role", message.role.name()), ("content", content)])
@@ -169,30 +166,34 @@ impl JinjaTemplate {
                 bos_token => self.bos_token.as_deref().unwrap_or_default(),
                 eos_token => self.eos_token.as_deref().unwrap_or_default(),
             };
-            template.render_captured_to(values, output).map(drop)
+            let (blocks, escape) = (&program.blocks, program.initial_auto_escape);
+            let mut text = String::new();
+            let mut output = make_string_output(&mut text);
+            eval(
+                &environment,
+                &program.instructions,
+                values,
+                blocks,
+                &mut output,
+                escape,
+            )?;
+            if text.len() > OUTPUT_BYTES {
+                let most = format!("it writes more than {OUTPUT_BYTES} bytes");
+                return Err(Error::new(ErrorKind::WriteFailure, most));
+            }
+            Ok(text)
         };
-        let rendered = run(&mut output);
-        rendered.map_err(|error| {
+        run().map_err(|error| {
             let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
             self.problem(format!("{error:#}{}", cause.unwrap_or_default()))
-        })?;
-        Ok(String::from_utf8_lossy(&output.0).into_owned())
+        })
     }
 
-    /// White space as `transformers` has it, the methods of Python's strings, and no way out.
-    fn environment(&self) -> Result<Environment<'_>, Error> {
-        let mut environment = Environment::new();
-        environment.set_fuel(Some(FUEL));
+    /// White space as `transformers` has it.
+    fn program(&self) -> Result<CompiledTemplate<'_>, Error> {
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
-        environment.set_syntax(syntax.build()?);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        let raise = |message: String| -> Result<String, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, message))
-        };
-        environment.add_function("raise_exception", raise);
-        Ok(environment)
+        sums::compile(&self.source, syntax.build()?)
     }
 
     fn problem(&self, problem: impl Into<String>) -> ModelError {
@@ -203,23 +204,17 @@ impl JinjaTemplate {
     }
 }
 
-/// Bytes up to [`OUTPUT_BYTES`].
-struct Bounded(Vec<u8>);
-
-impl Write for Bounded {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.0.len() + bytes.len() > OUTPUT_BYTES {
-            return Err(std::io::Error::other(format!(
-                "it writes more than {OUTPUT_BYTES} bytes"
-            )));
-        }
-        self.0.extend(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The methods of Python's strings, bounded steps and sums, and no way out.
+fn environment() -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(FUEL));
+    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
+    let raise = |message: String| -> Result<String, Error> {
+        Err(Error::new(ErrorKind::InvalidOperation, message))
+    };
+    environment.add_function("raise_exception", raise);
+    sums::add_to(&mut environment);
+    environment
 }
 
 #[cfg(test)]
@@ -299,6 +294,21 @@ mod tests {
     }
 
     #[test]
+    fn texts_numbers_and_short_lists_add_up() {
+        let source = "{% set n = namespace(turns=[], count=0) %}\
+            {% for m in messages[:1] + messages[1:] + [{'role': 'x', 'content': 'end'}] %}\
+            {% set n.turns = n.turns + [m.role + ':' + m.content] %}{% set n.count = n.count + 1 + 0.5 %}{% endfor %}\
+            {{ n.turns | join(',') + ' ' ~ n.count }}{{ (1, 2) + (3,) }}{{ 'a' + 'b' if true else 1 + 1 }}";
+        let template = load(source).unwrap();
+        let text = template.render(&conversation()[..2], false).unwrap();
+        assert_eq!(text, "user:Hi 1,assistant:Hello ,x:end 4.5(1, 2, 3)ab");
+        for source in ["{{ 'a' + 1 }}", "{{ [1] + 'a' }}", "{{ nothing + 'a' }}"] {
+            let error = load(source).unwrap().render(&[], false).unwrap_err();
+            assert!(error.to_string().contains("+ operator"), "{error}");
+        }
+    }
+
+    #[test]
     fn a_program_without_end_too_much_output_and_a_way_out_are_refused() {
         let messages = conversation();
         for (source, named) in [
@@ -309,6 +319,10 @@ mod tests {
             (
                 "{% set s = 'x' * 4096 %}{% for i in range(9000) %}{{ s }}{% endfor %}",
                 "more than 8388608 bytes",
+            ),
+            (
+                "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}",
+                "a sum has 262144 bytes or items",
             ),
             (
                 "{{ messages | length }}{{ messages[0].content }}",
