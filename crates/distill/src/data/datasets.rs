@@ -33,6 +33,10 @@ pub struct Datasets {
     pub eval_tasks: Vec<SyntheticTask>,
 }
 
+/// Synthetic tasks that are drawn for one use at most: longer stages pass over them again, so that a recipe with 10^8 steps takes no
+/// more memory than one with 10^6.
+const MOST_TASKS: usize = 1 << 19;
+
 /// Seeds of what is drawn for a run; evaluation is the same in every run.
 const EVAL_SEED: u64 = 0x5eed;
 
@@ -144,21 +148,31 @@ pub fn build<B: SsmBackend>(
 fn demand(plan: &Plan, wants: impl Fn(StageKind) -> bool) -> usize {
     let examples = plan.stages().filter(|stage| wants(stage.kind));
     examples
-        .map(|stage| stage.steps * stage.batch_size * stage.grad_accumulation)
+        .map(|stage| {
+            let sequences = stage.steps.saturating_mul(stage.batch_size);
+            sequences.saturating_mul(stage.grad_accumulation)
+        })
         .max()
         .unwrap_or(0)
 }
 
-/// Built-in chats and as many synthetic tasks, no more than the stages take.
+/// Tasks beside the built-in chats, and pairs of them: no more than the stages take.
+fn task_counts(plan: &Plan) -> (usize, usize) {
+    let half = demand(plan, |kind| kind != StageKind::Dpo)
+        .max(plan.data.pseudo_labels)
+        .div_ceil(2)
+        .max(1);
+    let pairs = demand(plan, |kind| kind == StageKind::Dpo);
+    (half.min(MOST_TASKS), pairs.min(MOST_TASKS))
+}
+
+/// Built-in chats and as many synthetic tasks.
 fn builtin_sources(plan: &Plan) -> anyhow::Result<Sources> {
     let chats = Chat::from_replies(builtin::replies()?);
     let mut sides = Sides::default();
     let (mut train, held_out) = sides.split(chats, plan.data.eval_share, Chat::identity);
     let mix = TaskMix::default();
-    let half = demand(plan, |kind| kind != StageKind::Dpo)
-        .max(plan.data.pseudo_labels)
-        .div_ceil(2)
-        .max(1);
+    let (half, compared) = task_counts(plan);
     let mut prompts = each_prompt_once(&train);
     prompts.truncate(half);
     train.truncate(half);
@@ -170,11 +184,7 @@ fn builtin_sources(plan: &Plan) -> anyhow::Result<Sources> {
         .iter()
         .map(Chat::from_task)
         .collect();
-    let compared = tasks(
-        plan.seed ^ 2,
-        demand(plan, |kind| kind == StageKind::Dpo),
-        &mix,
-    );
+    let compared = tasks(plan.seed ^ 2, compared, &mix);
     Ok(Sources {
         prompts: alternate(prompts, asked),
         sft: alternate(train, shown),

@@ -186,7 +186,11 @@ pub(super) fn run<B: SsmBackend>(
         known: BTreeMap::new(),
     };
     // Before the first step, so that it takes no time from the steps; a rewind may meet more.
-    for _ in 0..stage.steps * stage.grad_accumulation.max(1) {
+    let most = stage.steps.saturating_mul(stage.grad_accumulation.max(1));
+    for _ in 0..most {
+        if reference.known.len() == pairs.len() {
+            break;
+        }
         reference.meet_next()?;
     }
     let examples = Pairs {

@@ -114,3 +114,23 @@ fn eval_tasks_are_the_same_each_time_and_of_all_kinds() {
             .all(|kind| tasks.iter().filter(|t| t.kind == *kind).count() == 5)
     );
 }
+
+#[test]
+fn tasks_are_as_many_as_the_steps_take_up_to_a_bound() {
+    let counts = |steps: usize| {
+        let set = [
+            "distillation.batch_size=4".to_owned(),
+            format!("distillation.steps={steps}"),
+            "sft.steps=8".to_owned(),
+            "dpo.batch_size=2".to_owned(),
+            format!("dpo.steps={steps}"),
+        ];
+        let recipe = Recipe::parse(default_recipe(None), "default", &set).unwrap();
+        task_counts(&Plan::resolve(&recipe, "default").unwrap())
+    };
+    assert_eq!(counts(100_000), (200_000, 200_000));
+    // So many that their product is no number of 64 bits.
+    for steps in [100_000_000, 1 << 62] {
+        assert_eq!(counts(steps), (MOST_TASKS, MOST_TASKS));
+    }
+}
