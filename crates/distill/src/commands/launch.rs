@@ -182,13 +182,13 @@ fn work(run: &Run, events: &mut Tee) -> anyhow::Result<SweepOutcome> {
     };
     let outcome = sweep::run_sweep(setup, &mut workshop, events, stop)?;
     if let (SweepOutcome::Finished(_), Some(bar)) = (&outcome, plan.eval.gate) {
-        hold_against(bar, run, &data)?;
+        hold_against(bar, run, &data, events)?;
     }
     Ok(outcome)
 }
 
 /// Holds the main arm against the bar of its recipe, once all of it is finished, and writes the result down.
-fn hold_against(bar: f64, run: &Run, data: &Datasets) -> anyhow::Result<()> {
+fn hold_against(bar: f64, run: &Run, data: &Datasets, events: &mut Tee) -> anyhow::Result<()> {
     let (plan, folder) = (&run.manifest.plan, run.folder);
     let state = folder.state()?;
     if is_main_arm_open(plan, &state) {
@@ -211,6 +211,9 @@ fn hold_against(bar: f64, run: &Run, data: &Datasets) -> anyhow::Result<()> {
             let found = bench.agreement(&subject)?;
             measured.push((subject, found));
         }
+    }
+    for text in bench.kept.notes() {
+        events.emit(Event::Note { text });
     }
     if measured.is_empty() {
         // An ablation or drafters: no arm is the main one.

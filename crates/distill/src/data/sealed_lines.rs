@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context;
+use model::files::split_seal;
 use serde::{Serialize, de::DeserializeOwned};
 use sha2::{Digest, Sha256};
 
@@ -40,20 +41,15 @@ pub fn write<T: Serialize>(path: &Path, values: &[T]) -> anyhow::Result<()> {
 /// # Errors
 /// When the file cannot be read or is not as it was written, with its name and the cure.
 pub fn read<T: DeserializeOwned>(path: &Path) -> anyhow::Result<Vec<T>> {
-    const DIGITS: usize = 64;
     let text =
         std::fs::read(path).with_context(|| format!("could not read `{}`", path.display()))?;
-    let rest = text.strip_suffix(END.as_bytes());
-    let parts = rest.and_then(|rest| rest.split_at_checked(rest.len().checked_sub(DIGITS)?));
-    let sealed =
-        parts.and_then(|(rest, digits)| Some((rest.strip_suffix(BEGIN.as_bytes())?, digits)));
     let damaged = || {
         format!(
             "`{}` is not as it was written: delete it to make it again",
             path.display()
         )
     };
-    let values = match sealed {
+    let values = match split_seal(&text, BEGIN, END) {
         Some((lines, digits)) => {
             let found = hex(&Sha256::digest(lines));
             anyhow::ensure!(found.as_bytes() == digits, damaged());

@@ -1,9 +1,12 @@
 //! What was measured before, so that an evaluation goes on where it was stopped.
+use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
-use serde::Serialize;
+use model::files::{seal, unseal};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -20,6 +23,16 @@ const KEPT: &str = "kept";
 pub struct Kept {
     /// None: nothing is kept.
     folder: Option<PathBuf>,
+    /// Files that were not as they were written.
+    damaged: RefCell<Vec<PathBuf>>,
+}
+
+/// A file of the folder; it ends with its own hash.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    key: Value,
+    value: Value,
 }
 
 impl Kept {
@@ -27,6 +40,7 @@ impl Kept {
     pub fn new(folder: &Path) -> Self {
         Self {
             folder: Some(folder.into()),
+            damaged: RefCell::default(),
         }
     }
 
@@ -37,12 +51,27 @@ impl Kept {
 
     /// Where nothing is kept.
     pub fn nowhere() -> Self {
-        Self { folder: None }
+        Self {
+            folder: None,
+            damaged: RefCell::default(),
+        }
+    }
+
+    /// A line about each file that was damaged, which was measured again.
+    pub fn notes(&self) -> Vec<String> {
+        let damaged = self.damaged.borrow();
+        let note = |path: &PathBuf| {
+            format!(
+                "`{}` is not as it was written: measured again",
+                path.display()
+            )
+        };
+        damaged.iter().map(note).collect()
     }
 
     /// The measurement `name` of what `key` says, from its file or else from `measure`, whose result is kept.
     ///
-    /// A file that is damaged is measured again.
+    /// A file that is damaged is measured again, and among [`Kept::notes`].
     ///
     /// # Errors
     /// As `measure`; when the file cannot be written.
@@ -58,23 +87,39 @@ impl Kept {
         let key = json!({ "format": FORMAT, "measure": name, "of": key });
         let hash = hex(&Sha256::digest(key.to_string()));
         let path = folder.join(format!("{name}-{}.json", &hash[..16]));
-        if let Some(value) = read(&path, &key) {
-            return Ok(value);
+        match read(&path, &key) {
+            Ok(Some(value)) => return Ok(value),
+            Ok(None) => {}
+            Err(_) => self.damaged.borrow_mut().push(path.clone()),
         }
         let value = measure()?;
         std::fs::create_dir_all(folder)
             .with_context(|| format!("could not create `{}`", folder.display()))?;
-        let file = json!({ "key": key, "value": serde_json::to_value(&value)? });
-        model::files::write(&path, file.to_string().as_bytes())?;
+        let file = File {
+            key,
+            value: serde_json::to_value(&value)?,
+        };
+        model::files::write(&path, &seal(&file))?;
         // What is shown is what was kept, to the last digit, whether it was measured now or before.
-        read(&path, &key).with_context(|| format!("`{}` is not what was written", path.display()))
+        let written = read(&path, &file.key).ok().flatten();
+        written.with_context(|| format!("`{}` is not what was written", path.display()))
     }
 }
 
-fn read<T: DeserializeOwned>(path: &Path, key: &Value) -> Option<T> {
-    let mut file: Value = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-    (file.get("key") == Some(key)).then_some(())?;
-    serde_json::from_value(file.get_mut("value")?.take()).ok()
+/// The measurement of `key` in a file; `None` where there is none.
+///
+/// # Errors
+/// When the file is not as it was written.
+fn read<T: DeserializeOwned>(path: &Path, key: &Value) -> anyhow::Result<Option<T>> {
+    let text = match std::fs::read(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        text => text?,
+    };
+    let file: File = unseal(&text)?;
+    match file.key == *key {
+        true => Ok(serde_json::from_value(file.value)?),
+        false => Ok(None),
+    }
 }
 
 #[cfg(test)]
@@ -106,5 +151,45 @@ mod tests {
             || -> anyhow::Result<f64> { anyhow::bail!("no") },
         );
         assert_eq!(failed.unwrap_err().to_string(), "no");
+    }
+
+    #[test]
+    fn no_flip_of_any_single_bit_is_taken_for_a_measurement() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = json!({"model": "a", "tokens": 64});
+        let read = |value: f64| -> (f64, Vec<String>) {
+            let kept = Kept::new(dir.path());
+            let value = kept.of("probe", &key, || Ok(value)).unwrap();
+            (value, kept.notes())
+        };
+        assert_eq!(read(0.1), (0.1, vec![]));
+        assert_eq!(read(0.2), (0.1, vec![]), "kept");
+        let mut files = std::fs::read_dir(dir.path()).unwrap();
+        let path = files.next().unwrap().unwrap().path();
+        let whole = std::fs::read(&path).unwrap();
+        assert!(8 * whole.len() > 1_500, "{} bits", 8 * whole.len());
+        for bit in 0..8 * whole.len() {
+            let mut flipped = whole.clone();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            std::fs::write(&path, flipped).unwrap();
+            let (value, notes) = read(0.2);
+            assert_eq!(value, 0.2, "bit {bit}");
+            let is_named = notes.iter().all(|note| note.contains("probe-"));
+            assert!(is_named && notes.len() == 1, "bit {bit}: {notes:?}");
+        }
+    }
+
+    #[test]
+    fn a_measurement_of_an_older_version_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Kept::new(dir.path());
+        let key = json!({"model": "a"});
+        kept.of("probe", &key, || Ok(0.5)).unwrap();
+        let mut files = std::fs::read_dir(dir.path()).unwrap();
+        let path = files.next().unwrap().unwrap().path();
+        let file: File = unseal(&std::fs::read(&path).unwrap()).unwrap();
+        std::fs::write(&path, serde_json::to_vec(&file).unwrap()).unwrap();
+        let again = kept.of("probe", &key, || Ok(0.7)).unwrap();
+        assert_eq!((again, kept.notes()), (0.5, vec![]));
     }
 }

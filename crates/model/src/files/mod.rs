@@ -15,7 +15,7 @@ mod whole;
 pub use error::FileError;
 pub use folder::{recover_folder, remove_folder, sync_folder, write_folder};
 pub use output::Output;
-pub use sealed::{SealError, seal, unseal};
+pub use sealed::{SealError, seal, split_seal, unseal};
 pub use space::check_space;
 pub use whole::{write, write_new, write_with};
 

@@ -47,16 +47,10 @@ pub fn seal(value: &impl Serialize) -> Vec<u8> {
 /// # Errors
 /// [`SealError`].
 pub fn unseal<T: DeserializeOwned>(text: &[u8]) -> Result<T, SealError> {
-    const DIGITS: usize = 64;
-    let rest = text.strip_suffix(END.as_bytes());
-    let parts = rest.and_then(|rest| rest.split_at_checked(rest.len().checked_sub(DIGITS)?));
-    let sealed = parts.and_then(|(covered, digits)| {
-        let fields = covered.strip_suffix(FIELD.as_bytes())?;
-        Some((covered, fields, digits))
-    });
-    let Some((covered, fields, digits)) = sealed else {
+    let Some((fields, digits)) = split_seal(text, FIELD, END) else {
         return Ok(serde_json::from_slice(text)?);
     };
+    let covered = &text[..fields.len() + FIELD.len()];
     let found = hex(&Sha256::digest(covered));
     if found.as_bytes() != digits {
         return Err(SealError::Checksum {
@@ -65,6 +59,14 @@ pub fn unseal<T: DeserializeOwned>(text: &[u8]) -> Result<T, SealError> {
         });
     }
     Ok(serde_json::from_slice(&[fields, b"\n}"].concat())?)
+}
+
+/// What comes before `begin`, and the digits of a SHA-256 between it and `end`, with which `text` ends; `None` for another ending.
+pub fn split_seal<'a>(text: &'a [u8], begin: &str, end: &str) -> Option<(&'a [u8], &'a [u8])> {
+    const DIGITS: usize = 64;
+    let rest = text.strip_suffix(end.as_bytes())?;
+    let (rest, digits) = rest.split_at_checked(rest.len().checked_sub(DIGITS)?)?;
+    Some((rest.strip_suffix(begin.as_bytes())?, digits))
 }
 
 #[cfg(test)]

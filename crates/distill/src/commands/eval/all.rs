@@ -87,6 +87,9 @@ pub(super) fn run(args: &EvalAllArgs, device: &Device) -> anyhow::Result<Outcome
         measured.push((subject, found));
     }
     bar.finish_and_clear();
+    for note in bench.kept.notes() {
+        writeln!(std::io::stderr(), "note: {note}")?;
+    }
     let folder = args.out.clone().unwrap_or_else(|| args.run.join(FOLDER));
     let report = json_report(&measured);
     write(
