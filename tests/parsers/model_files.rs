@@ -168,48 +168,38 @@ fn shard_index() {
     });
 }
 
+/// Checks one of the JSON files beside the weights of the corpus's hybrid.
+fn check_config(name: &str, file: &str, words: [&str; 4]) {
+    let format = Format {
+        name,
+        file,
+        words: &[&JSON_WORDS[..], &words].concat(),
+        bound: TWICE,
+    };
+    let folder = hybrid_folder(name);
+    format.check(&folder, |path| is_model(path.parent().unwrap()));
+}
+
 #[test]
 fn config() {
     let words = [
-        &JSON_WORDS[..],
-        &[
-            "\"rope_scaling\"",
-            "\"llama3\"",
-            "\"num_hidden_layers\"",
-            "16777216",
-        ],
-    ]
-    .concat();
-    let format = Format {
-        name: "config",
-        file: "config.json",
-        words: &words,
-        bound: TWICE,
-    };
-    let folder = hybrid_folder("config");
-    format.check(&folder, |path| is_model(path.parent().unwrap()));
+        "\"rope_scaling\"",
+        "\"llama3\"",
+        "\"num_hidden_layers\"",
+        "16777216",
+    ];
+    check_config("config", "config.json", words);
 }
 
 #[test]
 fn mamba_config() {
     let words = [
-        &JSON_WORDS[..],
-        &[
-            "\"attn_layers\"",
-            "\"serpentine\"",
-            "\"ssm_cfg\"",
-            "16777216",
-        ],
-    ]
-    .concat();
-    let format = Format {
-        name: "mamba-config",
-        file: "mamba_config.json",
-        words: &words,
-        bound: TWICE,
-    };
-    let folder = hybrid_folder("mamba-config");
-    format.check(&folder, |path| is_model(path.parent().unwrap()));
+        "\"attn_layers\"",
+        "\"serpentine\"",
+        "\"ssm_cfg\"",
+        "16777216",
+    ];
+    check_config("mamba-config", "mamba_config.json", words);
 }
 
 #[test]

@@ -69,39 +69,30 @@ fn recipes() {
     });
 }
 
-#[test]
-fn conversations() {
+/// Checks a file of rows in JSON lines.
+fn check_rows(name: &str, read: impl Fn(&Path) -> bool) {
     let format = Format {
-        name: "chat",
+        name,
         file: "rows.jsonl",
         words: &JSON_WORDS,
         bound: TREE,
     };
-    format.check(&workplace("chat"), |path| Chat::read(path).is_ok());
+    format.check(&workplace(name), read);
+}
+
+#[test]
+fn conversations() {
+    check_rows("chat", |path| Chat::read(path).is_ok());
 }
 
 #[test]
 fn preferences() {
-    let format = Format {
-        name: "preferences",
-        file: "rows.jsonl",
-        words: &JSON_WORDS,
-        bound: TREE,
-    };
-    format.check(&workplace("preferences"), |path| {
-        Preference::read(path).is_ok()
-    });
+    check_rows("preferences", |path| Preference::read(path).is_ok());
 }
 
 #[test]
 fn text() {
-    let format = Format {
-        name: "text",
-        file: "rows.jsonl",
-        words: &JSON_WORDS,
-        bound: TREE,
-    };
-    format.check(&workplace("text"), |path| {
+    check_rows("text", |path| {
         documents(path)
             .is_ok_and(|rows| rows.flatten().filter(|(_, text)| text.is_ok()).count() > 0)
     });
