@@ -127,7 +127,8 @@ fn gumbel_draws_follow_the_softmax() {
     let n = 20_000;
     let row = Tensor::<Flex, 2>::from_floats([[0.0, 2.0, 1.0, -1.0]], &device);
     let sampling = Sampling::with_temperature(1, 2.0, 11);
-    let drawn = Sampler::new::<Flex>(&sampling, &device).sample(row.clone().repeat_dim(0, n));
+    let rows = row.clone().repeat_dim(0, n);
+    let drawn = read_ids(Sampler::new::<Flex>(&sampling, &device).draw(rows));
     let weights = [0.0f64, 2.0, 1.0, -1.0].map(|z| (z / 2.0).exp());
     for (id, weight) in weights.iter().enumerate() {
         let expected = weight / weights.iter().sum::<f64>();
