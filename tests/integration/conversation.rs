@@ -182,7 +182,7 @@ fn a_terminal_edits_lines_recalls_them_and_stops_replies() {
     tmux.keys(&["C-c"]);
     // The line before the last one, from the history.
     tmux.keys(&["/stats", "Enter"]);
-    tmux.wait_for("decode state");
+    tmux.wait_for("prompt tokens");
     tmux.wait_for_prompt();
     tmux.keys(&["C-l", "Up", "Up", "Up", "Enter"]);
     tmux.wait_for("there is no `/nonsense`");
