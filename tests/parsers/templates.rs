@@ -134,6 +134,7 @@ fn a_program_that_grows_without_end_is_stopped() {
         "{% set n = namespace(x=[1] * 99999999) %}{% for i in range(40) %}{% set n.x = n.x + [1] %}{% endfor %}",
         "{% set n = namespace(x=(1, 2)) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x | length }}",
         "{% macro m(x, i) %}{% if i %}{{ m(x + x, i - 1) }}{% endif %}{% endmacro %}{{ m([1], 40) }}",
+        "{% for x in range(99999) %}<|im_start|>' + message['role'] + message['content'] + '<|im_end|>{% endfor %}",
         "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
         "{% macro m(x) %}{{ m(x ~ x) }}{% endmacro %}{{ m('aaaaaaaa') }}",
     ] {

@@ -18,8 +18,12 @@ use crate::tokenizer::Tokenizer;
 const MOST_FILE_BYTES: u64 = 8 << 20;
 /// Most instructions of one rendering: a long conversation takes some thousands.
 const FUEL: u64 = 1_000_000;
-/// Most bytes of one rendering.
+/// Most bytes of a text that a program puts together.
 pub(super) const OUTPUT_BYTES: usize = 8 << 20;
+/// Most bytes that one rendering adds to the messages, each of which it may repeat: encoding a text takes over a hundred times its size.
+const ADDED_BYTES: usize = 1 << 20;
+/// How often a rendering may repeat the bytes of its messages.
+const MOST_REPEATS: usize = 4;
 
 /// A chat template as Jinja source, with the tokens it may name.
 ///
@@ -177,8 +181,10 @@ impl JinjaTemplate {
                 &mut output,
                 escape,
             )?;
-            if text.len() > OUTPUT_BYTES {
-                let most = format!("it writes more than {OUTPUT_BYTES} bytes");
+            let said: usize = messages.iter().map(|message| message.content.len()).sum();
+            let most = ADDED_BYTES + MOST_REPEATS * said;
+            if text.len() > most {
+                let most = format!("it writes more than {most} bytes for messages of {said}");
                 return Err(Error::new(ErrorKind::WriteFailure, most));
             }
             Ok(text)
@@ -318,7 +324,7 @@ mod tests {
             ),
             (
                 "{% set s = 'x' * 4096 %}{% for i in range(9000) %}{{ s }}{% endfor %}",
-                "more than 8388608 bytes",
+                "more than 1048592 bytes for messages of 4",
             ),
             (
                 "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}",
