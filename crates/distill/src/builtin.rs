@@ -50,7 +50,7 @@ pub enum Held {
     Int8,
 }
 
-/// As [`load_path`], with projections `held` in another type.
+/// As [`load_path`], with projections `held` in another type; the memory that they took in f32 goes back to the system.
 ///
 /// # Errors
 /// As [`load_path`].
@@ -68,6 +68,7 @@ pub fn load_held_in<B: SsmBackend>(
         }
         .with_weights_apart(),
     };
+    kernels::return_freed_memory();
     Ok(loaded)
 }
 

@@ -79,6 +79,7 @@ pub mod decode_step;
 mod error;
 #[cfg(feature = "flex")]
 mod flex;
+mod freed_memory;
 pub mod fused_linear;
 #[cfg(feature = "fusion")]
 mod fusion;
@@ -114,6 +115,7 @@ pub use cross_entropy_kl::{CrossEntropyKlInputs, CrossEntropyKlOutput, cross_ent
 pub use cube::keep_compiled_kernels;
 pub use decode_step::{DecodeState, DecodeStep, DecodeStepShape, DecodeStepWeights, decode_step};
 pub use error::KernelError;
+pub use freed_memory::return_freed_memory;
 pub use fused_linear::{FusedLinearInputs, FusedOutput, fused_linear};
 pub use gated_rms_norm::gated_rms_norm;
 pub use masked_softmax::{VisibleKeys, masked_softmax};
