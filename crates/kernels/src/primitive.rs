@@ -28,3 +28,15 @@ pub(crate) fn unwrap_or_placeholder<B: Backend, const D: usize>(
         None => placeholder::<B>(device),
     }
 }
+
+/// A copy of `view`, which may share its memory with the tensor whose axes it turns.
+///
+/// burn-tch 0.21 takes such a view for the only owner of that memory: the next operation would be computed in place, and change the other
+/// tensor with it.
+pub(crate) fn apart<B: Backend, const D: usize>(view: Tensor<B, D>) -> Tensor<B, D> {
+    // With a second owner, nothing is computed in place.
+    let owner = view.clone();
+    let copy = view.mul_scalar(1.0);
+    drop(owner);
+    copy
+}

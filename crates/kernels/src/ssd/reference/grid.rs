@@ -1,5 +1,6 @@
 //! Cutting the time axis into chunks and back.
 
+use crate::primitive::apart;
 use crate::ssd::SsdProblem;
 use burn::tensor::{Tensor, backend::Backend};
 
@@ -33,17 +34,19 @@ impl Grid {
     /// `[batch, seq, heads, width]` to `[batch, heads, chunks, chunk, width]`.
     pub(super) fn by_chunk<B: Backend>(&self, tensor: Tensor<B, 4>) -> Tensor<B, 5> {
         let [batch, _, heads, width] = tensor.dims();
-        self.pad(tensor)
-            .reshape([batch, self.chunks, self.chunk, heads, width])
-            .permute([0, 3, 1, 2, 4])
+        let chunked = self
+            .pad(tensor)
+            .reshape([batch, self.chunks, self.chunk, heads, width]);
+        apart(chunked.permute([0, 3, 1, 2, 4]))
     }
 
     /// `[batch, seq, heads]` to `[batch, heads, chunks, chunk]`.
     pub(super) fn scalars_by_chunk<B: Backend>(&self, tensor: Tensor<B, 3>) -> Tensor<B, 4> {
         let [batch, _, heads] = tensor.dims();
-        self.pad(tensor)
-            .reshape([batch, self.chunks, self.chunk, heads])
-            .permute([0, 3, 1, 2])
+        let chunked = self
+            .pad(tensor)
+            .reshape([batch, self.chunks, self.chunk, heads]);
+        apart(chunked.permute([0, 3, 1, 2]))
     }
 
     /// The inverse of [`Grid::by_chunk`], without the padding.
