@@ -39,8 +39,8 @@ struct Scan<B: Backend> {
     c: Tensor<B, 4>,
     /// `exp(dt a)`, zero where a document starts.
     decay: Tensor<B, 4>,
-    /// `dt b u`.
-    input: Tensor<B, 4>,
+    /// State before the first step, `[batch, 1, d_inner, d_state]`.
+    initial: Tensor<B, 4>,
     /// State after each step.
     states: Tensor<B, 4>,
 }
@@ -74,10 +74,11 @@ impl<B: Backend> Scan<B> {
         }
         let input = (dt.clone() * u).unsqueeze_dim::<4>(3) * b.clone();
 
-        let mut state = match p.has_initial_state {
+        let initial = match p.has_initial_state {
             true => wrap::<B, 3>(initial_state).unsqueeze_dim::<4>(1),
             false => Tensor::zeros([p.batch, 1, p.d_inner, p.d_state], &device),
         };
+        let mut state = initial.clone();
         let mut states = Vec::with_capacity(p.seq);
         for t in 0..p.seq {
             state = decay.clone().narrow(1, t, 1) * state + input.clone().narrow(1, t, 1);
@@ -90,7 +91,7 @@ impl<B: Backend> Scan<B> {
             b,
             c,
             decay,
-            input,
+            initial,
             states,
         }
     }
@@ -181,8 +182,9 @@ pub fn backward<B: Backend>(
     let through_b = (adjoints.clone() * scan.b).sum_dim(3).squeeze_dim::<3>(3);
     let mut du = scan.dt.clone() * through_b.clone();
 
-    // decay_t h_{t-1}, without dividing by the decay.
-    let through_decay = adjoints * (scan.states - scan.input);
+    // Not `h_t - dt_t b_t u_t`: where a step decays nearly all, that leaves rounding alone.
+    let before = Tensor::cat(vec![scan.initial, scan.states], 1).narrow(1, 0, p.seq);
+    let through_decay = adjoints * scan.decay * before;
     let rates = wrap::<B, 2>(a).reshape([1, 1, p.d_inner, p.d_state]);
     let mut ddt = (through_decay.clone() * rates)
         .sum_dim(3)
