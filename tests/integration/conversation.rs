@@ -180,6 +180,7 @@ fn a_terminal_edits_lines_recalls_them_and_stops_replies() {
     tmux.keys(&["Tell me everything", "Enter"]);
     std::thread::sleep(std::time::Duration::from_millis(500));
     tmux.keys(&["C-c"]);
+    tmux.wait_for_prompt();
     // The line before the last one, from the history.
     tmux.keys(&["/stats", "Enter"]);
     tmux.wait_for("prompt tokens");
