@@ -20,7 +20,7 @@ const POLL: Duration = Duration::from_millis(500);
 /// Shows the run until the user leaves; without a terminal, until the run ends.
 ///
 /// # Errors
-/// [`DistillError::NotARun`](crate::DistillError::NotARun) for another folder, or an unreadable log.
+/// [`DistillError::NotARun`] for another folder, or an unreadable log.
 pub fn run(args: WatchArgs) -> anyhow::Result<Outcome> {
     let is_terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
     if let Some(folder) = &args.all {

@@ -13,7 +13,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     place(path, bytes.len() as u64, |part| write_new(part, bytes))
 }
 
-/// As [`write`], for content that need not be in memory: `write` is given the file to fill.
+/// As [`write()`], for content that need not be in memory: `write` is given the file to fill.
 ///
 /// # Errors
 /// [`FileError`]; the temporary file is removed.
