@@ -1,7 +1,5 @@
 //! Choosing the next token from logits, on the device where that is possible.
 
-use std::borrow::Cow;
-
 use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
 use kernels::{SsmBackend, argmax};
@@ -102,10 +100,8 @@ impl Sampler {
         match &mut self.0 {
             Rule::Greedy => most_likely(logits),
             Rule::Gumbel { temperature } => {
-                // Bounds keep both logarithms finite in f32.
-                let uniform = Distribution::Uniform(1e-9, 1.0 - 1e-7);
-                let uniform = Tensor::<B, 2>::random(logits.dims(), uniform, &logits.device());
-                let gumbel = uniform.clamp(1e-9, 1.0 - 1e-7).log().neg().log().neg();
+                let gumbel = uniform(logits.dims(), &logits.device());
+                let gumbel = gumbel.log().neg().log().neg();
                 most_likely(logits.div_scalar(*temperature) + gumbel)
             }
             Rule::Host { filter, rng } => {
@@ -120,22 +116,34 @@ impl Sampler {
         }
     }
 
-    /// What the host needs of `logits`, `[batch, seq, vocab]`, to know the distributions that tokens are drawn from:
-    /// rows for [`probabilities`](Self::probabilities).
-    pub(super) fn prepared<B: Backend>(&self, logits: Tensor<B, 3>) -> Tensor<B, 3> {
+    /// The distributions that [`draw`](Self::draw) draws from, of `logits` `[batch, seq, vocab]`, where they can be had on the device: not with
+    /// top-k or top-p.
+    pub(super) fn on_device<B: Backend>(&self, logits: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
         match &self.0 {
-            Rule::Gumbel { temperature } => softmax(logits.div_scalar(*temperature), 2),
-            Rule::Greedy | Rule::Host { .. } => logits,
+            Rule::Gumbel { temperature } => Some(softmax(logits.div_scalar(*temperature), 2)),
+            Rule::Greedy | Rule::Host { .. } => None,
         }
     }
 
-    /// The distribution that [`draw`](Self::draw) draws from, of a row of [`prepared`](Self::prepared).
-    pub(super) fn probabilities<'a>(&self, row: &'a [f32]) -> Cow<'a, [f32]> {
+    /// The same of one row of logits on the host.
+    pub(super) fn on_host(&self, logits: &[f32]) -> Vec<f32> {
         match &self.0 {
-            Rule::Host { filter, .. } => Cow::Owned(filter.probabilities(row)),
-            Rule::Greedy | Rule::Gumbel { .. } => Cow::Borrowed(row),
+            Rule::Host { filter, .. } => filter.probabilities(logits),
+            Rule::Greedy | Rule::Gumbel { .. } => unreachable!("their logits stay on the device"),
         }
     }
+}
+
+/// One token a row, distributed as the row of `weights`, `[rows, vocab]`, says: the largest weight over an exponential draw. Returns `[rows, 1]`.
+pub(super) fn draw_by<B: SsmBackend>(weights: Tensor<B, 2>) -> Tensor<B, 2, Int> {
+    let exponential = uniform(weights.dims(), &weights.device()).log().neg();
+    most_likely(weights / exponential)
+}
+
+/// Draws from `(0, 1)`, away from both ends by what keeps a logarithm of a logarithm finite in f32.
+fn uniform<B: Backend>(dims: [usize; 2], device: &B::Device) -> Tensor<B, 2> {
+    let range = Distribution::Uniform(1e-9, 1.0 - 1e-7);
+    Tensor::random(dims, range, device).clamp(1e-9, 1.0 - 1e-7)
 }
 
 /// The most likely token of each row, `[batch, 1]`.

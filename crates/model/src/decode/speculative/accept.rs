@@ -34,7 +34,7 @@ pub(super) fn accept_sampled<P: AsRef<[f32]>>(
 }
 
 /// Whether a draft with probability `p` at the verifier and `q` at the drafter is accepted.
-fn is_accepted(p: f64, q: f64, uniform: f64) -> bool {
+pub(super) fn is_accepted(p: f64, q: f64, uniform: f64) -> bool {
     uniform * q < p
 }
 

@@ -12,10 +12,11 @@
 //!       keep n + 1 tokens of the pass; d_1..d_n and t are new, t is the last token
 //! ```
 //!
-//! Each row of a batch keeps its own number of tokens. The greedy round reads token ids back, once; the sampled round
-//! reads the distributions that it compares.
+//! Each row of a batch keeps its own number of tokens. The greedy round reads token ids back, once; the sampled round ids and two
+//! probabilities a draft, or with top-k or top-p the logits that it compares.
 
 mod accept;
+mod choices;
 mod draft;
 mod draft_len;
 mod generate;

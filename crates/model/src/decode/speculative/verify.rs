@@ -1,6 +1,5 @@
 //! One round at the verifier: drafts in, verdicts out.
 
-use std::borrow::Cow;
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, Transaction};
@@ -9,6 +8,7 @@ use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 use super::accept::{Verdict, accept_greedy, accept_sampled};
+use super::choices::Choices;
 use super::draft::Drafts;
 use super::report::SpeculationReport;
 use crate::cache::Cache;
@@ -101,14 +101,30 @@ impl<B: SsmBackend> Verifier<'_, B> {
         token_tensor(&rows, &self.model.device())
     }
 
-    /// Reads the distributions of both sides and judges each row.
     fn sampled(&mut self, drafts: Drafts<B>, logits: Tensor<B, 3>) -> Vec<(Vec<u32>, Verdict)> {
+        match self.sampler.on_device(logits.clone()) {
+            Some(verified) => {
+                let drafted = drafts.logits.clone();
+                let drafted = drafted.and_then(|logits| self.sampler.on_device(logits));
+                let choices = Choices::new(&drafts, verified, drafted);
+                choices.judge(&mut || self.rng.random())
+            }
+            None => self.sampled_on_host(drafts, logits),
+        }
+    }
+
+    /// Reads the logits of both sides and judges each row.
+    fn sampled_on_host(
+        &mut self,
+        drafts: Drafts<B>,
+        logits: Tensor<B, 3>,
+    ) -> Vec<(Vec<u32>, Verdict)> {
         let [batch, positions, vocab] = logits.dims();
         let mut read = Transaction::default()
             .register(drafts.tokens)
-            .register(self.sampler.prepared(logits));
+            .register(logits);
         if let Some(drafted) = drafts.logits {
-            read = read.register(self.sampler.prepared(drafted));
+            read = read.register(drafted);
         }
         let mut read = read.execute().into_iter();
         let ids = read
@@ -123,10 +139,13 @@ impl<B: SsmBackend> Verifier<'_, B> {
         for (row, ids) in ids.chunks_exact(positions - 1).enumerate() {
             let count = drafts.counts[row];
             let ids: Vec<u32> = ids[..count].iter().map(|id| *id as u32).collect();
-            let rows = |values, length, used| {
-                distributions(&self.sampler, values, [row * length * vocab, used], vocab)
+            let rows = |values: &[f32], length: usize, used: usize| {
+                let values = &values[row * length * vocab..][..used * vocab];
+                let rows = values.chunks_exact(vocab);
+                rows.map(|row| self.sampler.on_host(row))
+                    .collect::<Vec<_>>()
             };
-            let verified = rows(verified.as_slice(), positions, count + 1);
+            let verified = rows(&verified, positions, count + 1);
             let drafted = drafted.as_deref();
             let drafted = drafted.map(|values| rows(values, positions - 1, count));
             let uniform = || self.rng.random();
@@ -135,17 +154,6 @@ impl<B: SsmBackend> Verifier<'_, B> {
         }
         verdicts
     }
-}
-
-/// The distributions of `count` positions from element `first` on.
-fn distributions<'a>(
-    sampler: &Sampler,
-    values: &'a [f32],
-    [first, count]: [usize; 2],
-    vocab: usize,
-) -> Vec<Cow<'a, [f32]>> {
-    let rows = values[first..][..count * vocab].chunks_exact(vocab);
-    rows.map(|row| sampler.probabilities(row)).collect()
 }
 
 /// Reads the drafts and the most likely tokens back together and judges each row.
