@@ -1,5 +1,6 @@
 use crate::self_test::check_cases;
 use crate::testing::state_space::widen;
+use crate::testing::subject::Subject;
 use crate::testing::{F32_GRADIENT_TOLERANCE, F32_TOLERANCE, Seeded, assert_close};
 use crate::{CausalConv1dInputs, SsdInputs, SsdOptions, SsmBackend};
 use crate::{VisibleKeys, causal_conv1d, gated_rms_norm, masked_softmax, ssd};
@@ -10,9 +11,6 @@ use burn_fusion::inspect::{FusionInspector, FusionReport};
 use burn_fusion::stream::StreamId;
 use burn_ir::OperationIr;
 use std::collections::HashSet;
-
-/// What a user of both features gets.
-type Fused = burn::backend::Wgpu;
 
 const BATCH: usize = 2;
 const SEQ: usize = 37;
@@ -109,9 +107,9 @@ fn our_operations_and_fused_neighbours_run_in_one_queue_and_leave_nothing_behind
     let inspector = FusionInspector::install(StreamId::current());
     // The second time the queue follows the plans of the first.
     for _ in 0..2 {
-        assert_mixed(&mix(input::<Fused>(&device)));
+        assert_mixed(&mix(input::<Subject>(&device)));
     }
-    Fused::sync(&device).expect("the device answers");
+    Subject::sync(&device).expect("the device answers");
 
     let reports = inspector.drain();
     let once = [
@@ -143,12 +141,12 @@ fn our_operations_and_fused_neighbours_run_in_one_queue_and_leave_nothing_behind
 #[test]
 fn every_case_passes_in_the_queue() {
     let device = Default::default();
-    check_cases::<Fused>(&device, &mut |check| check.assert_passed("queued"));
+    check_cases::<Subject>(&device, &mut |check| check.assert_passed("queued"));
 }
 
 #[test]
 fn inputs_of_another_thread_are_waited_for() {
-    let x = input::<Fused>(&Default::default()) * 1.0;
+    let x = input::<Subject>(&Default::default()) * 1.0;
     let kept = x.clone();
     let mixed = std::thread::spawn(move || mix(x));
     assert_mixed(&mixed.join().expect("no panic"));

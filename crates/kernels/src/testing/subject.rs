@@ -6,10 +6,9 @@ pub(crate) use crate::self_test::host::{download, upload};
 #[cfg(feature = "cuda")]
 pub(crate) type Subject = burn::backend::Cuda;
 
-/// CubeCL kernels on wgpu where that feature is on (on lavapipe if there is no GPU); never behind burn-fusion, which has tests
-/// of its own, so that one build serves both.
+/// CubeCL kernels on wgpu where that feature is on (on lavapipe if there is no GPU).
 #[cfg(all(feature = "wgpu", not(feature = "cuda")))]
-pub(crate) type Subject = burn_cubecl::CubeBackend<cubecl::wgpu::WgpuRuntime, f32, i32, u32>;
+pub(crate) type Subject = burn::backend::Wgpu;
 
 /// Host loops otherwise.
 #[cfg(not(any(feature = "wgpu", feature = "cuda")))]
