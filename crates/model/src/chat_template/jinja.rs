@@ -16,6 +16,10 @@ use crate::tokenizer::Tokenizer;
 
 /// Most bytes of a `tokenizer_config.json`: some list thousands of tokens.
 const MOST_FILE_BYTES: u64 = 8 << 20;
+/// Most bytes of a template: the longest in use have some 20 KiB.
+const MOST_SOURCE_BYTES: usize = 64 << 10;
+/// Stack for reading a template: the parser goes one call deeper for each operator of a chain, which may be of two bytes.
+const STACK_BYTES: usize = 128 << 20;
 /// Most instructions of one rendering: a long conversation takes some thousands.
 const FUEL: u64 = 1_000_000;
 /// Most bytes of a text that a program puts together.
@@ -63,6 +67,12 @@ impl JinjaTemplate {
         let source = config.chat_template.as_str().ok_or_else(|| {
             problem("there is no text `chat_template` (choose one by `--template`)".into())
         })?;
+        if source.len() > MOST_SOURCE_BYTES {
+            let found = source.len();
+            return Err(problem(format!(
+                "the template has {found} bytes, at most {MOST_SOURCE_BYTES} are read (choose one by `--template`)"
+            )));
+        }
         // A token is a text, or an object that holds it.
         let token = |token: &Value| {
             let text = token.as_str().or_else(|| token["content"].as_str());
@@ -199,7 +209,15 @@ impl JinjaTemplate {
     fn program(&self) -> Result<CompiledTemplate<'_>, Error> {
         let mut syntax = SyntaxConfig::builder();
         syntax.trim_blocks(true).lstrip_blocks(true);
-        sums::compile(&self.source, syntax.build()?)
+        let syntax = syntax.build()?;
+        let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
+        std::thread::scope(|scope| {
+            let reading = builder.spawn_scoped(scope, || sums::compile(&self.source, syntax));
+            let reading = reading
+                .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
+            let read = reading.join();
+            read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn problem(&self, problem: impl Into<String>) -> ModelError {
@@ -312,6 +330,15 @@ mod tests {
             let error = load(source).unwrap().render(&[], false).unwrap_err();
             assert!(error.to_string().contains("+ operator"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_long_chain_of_sums_is_read_and_a_longer_template_refused() {
+        let chain = |count: usize| format!("{{{{ 1{} }}}}", "+1".repeat(count));
+        let text = load(&chain(30_000)).unwrap().render(&[], false);
+        assert_eq!(text.unwrap(), "30001");
+        let error = load(&chain(40_000)).unwrap_err().to_string();
+        assert!(error.contains("80007 bytes, at most 65536"), "{error}");
     }
 
     #[test]
