@@ -120,18 +120,22 @@ impl JinjaTemplate {
                 )));
             }
         }
+        let program = self.program().map_err(|error| self.failed(&error))?;
+        let render = |messages: &[Message], add_generation_prompt: bool| {
+            self.render(&program, messages, add_generation_prompt)
+        };
         let mut chat = EncodedChat::default();
         let mut done = String::new();
         for (index, message) in messages.iter().enumerate() {
             if message.role != Role::Assistant {
                 continue;
             }
-            let header = self.render(&messages[..index], true)?;
+            let header = render(&messages[..index], true)?;
             self.push(&mut chat, tokenizer, &mut done, header, false)?;
-            let whole = self.render(&messages[..=index], false)?;
+            let whole = render(&messages[..=index], false)?;
             self.push(&mut chat, tokenizer, &mut done, whole, true)?;
         }
-        let whole = self.render(messages, add_generation_prompt)?;
+        let whole = render(messages, add_generation_prompt)?;
         self.push(&mut chat, tokenizer, &mut done, whole, false)?;
         Ok(chat)
     }
@@ -165,11 +169,12 @@ impl JinjaTemplate {
 
     fn render(
         &self,
+        program: &CompiledTemplate<'_>,
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, ModelError> {
         let run = || -> Result<String, Error> {
-            let (environment, program) = (environment(), self.program()?);
+            let environment = environment();
             let turn = |message: &Message| {
                 let content = message.content.as_str();
                 minijinja::Value::from_pairs([("role", message.role.name()), ("content", content)])
@@ -180,7 +185,7 @@ impl JinjaTemplate {
                 bos_token => self.bos_token.as_deref().unwrap_or_default(),
                 eos_token => self.eos_token.as_deref().unwrap_or_default(),
             };
-            let (blocks, escape) = (&program.blocks, program.initial_auto_escape);
+            let (blocks, escape) = (&program.blocks, program.initial_auto_escape.clone());
             let mut text = String::new();
             let mut output = make_string_output(&mut text);
             eval(
@@ -199,10 +204,7 @@ impl JinjaTemplate {
             }
             Ok(text)
         };
-        run().map_err(|error| {
-            let cause = std::error::Error::source(&error).map(|cause| format!(": {cause}"));
-            self.problem(format!("{error:#}{}", cause.unwrap_or_default()))
-        })
+        run().map_err(|error| self.failed(&error))
     }
 
     /// White space as `transformers` has it.
@@ -218,6 +220,11 @@ impl JinjaTemplate {
             let read = reading.join();
             read.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
+    }
+
+    fn failed(&self, error: &Error) -> ModelError {
+        let cause = std::error::Error::source(error).map(|cause| format!(": {cause}"));
+        self.problem(format!("{error:#}{}", cause.unwrap_or_default()))
     }
 
     fn problem(&self, problem: impl Into<String>) -> ModelError {
@@ -259,6 +266,10 @@ mod tests {
         });
         std::fs::write(&path, config.to_string()).unwrap();
         JinjaTemplate::load(&path)
+    }
+
+    fn rendered(template: &JinjaTemplate, messages: &[Message]) -> Result<String, ModelError> {
+        template.render(&template.program().unwrap(), messages, false)
     }
 
     fn conversation() -> Vec<Message> {
@@ -324,10 +335,10 @@ mod tests {
             {% set n.turns = n.turns + [m.role + ':' + m.content] %}{% set n.count = n.count + 1 + 0.5 %}{% endfor %}\
             {{ n.turns | join(',') + ' ' ~ n.count }}{{ (1, 2) + (3,) }}{{ 'a' + 'b' if true else 1 + 1 }}";
         let template = load(source).unwrap();
-        let text = template.render(&conversation()[..2], false).unwrap();
+        let text = rendered(&template, &conversation()[..2]).unwrap();
         assert_eq!(text, "user:Hi 1,assistant:Hello ,x:end 4.5(1, 2, 3)ab");
         for source in ["{{ 'a' + 1 }}", "{{ [1] + 'a' }}", "{{ nothing + 'a' }}"] {
-            let error = load(source).unwrap().render(&[], false).unwrap_err();
+            let error = rendered(&load(source).unwrap(), &[]).unwrap_err();
             assert!(error.to_string().contains("+ operator"), "{error}");
         }
     }
@@ -335,7 +346,7 @@ mod tests {
     #[test]
     fn a_long_chain_of_sums_is_read_and_a_longer_template_refused() {
         let chain = |count: usize| format!("{{{{ 1{} }}}}", "+1".repeat(count));
-        let text = load(&chain(30_000)).unwrap().render(&[], false);
+        let text = rendered(&load(&chain(30_000)).unwrap(), &[]);
         assert_eq!(text.unwrap(), "30001");
         let error = load(&chain(40_000)).unwrap_err().to_string();
         assert!(error.contains("80007 bytes, at most 65536"), "{error}");
