@@ -75,7 +75,7 @@ fn accept_by<P: AsRef<[f32]>>(
 }
 
 /// A token drawn by `weight`; none if nothing has any.
-fn draw(vocab: usize, weight: impl Fn(usize) -> f64, uniform: f64) -> Option<u32> {
+pub(super) fn draw(vocab: usize, weight: impl Fn(usize) -> f64, uniform: f64) -> Option<u32> {
     let mut left = uniform * (0..vocab).map(&weight).sum::<f64>();
     let mut last = None;
     for id in 0..vocab {

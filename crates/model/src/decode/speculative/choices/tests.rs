@@ -4,6 +4,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::*;
 use crate::decode::sampler::token_tensor;
+use crate::decode::speculative::accept::draw;
 use crate::decode::speculative::tests::chi_square;
 use crate::tests::fixtures::Inner;
 
@@ -47,12 +48,7 @@ fn worst(certain: bool, bias: f32) -> f64 {
                 let by_probability = |a: &usize, b: &usize| q[*a].total_cmp(&q[*b]);
                 return (0..VOCAB).max_by(by_probability).unwrap() as u32;
             }
-            let mut left: f32 = rng.random();
-            let passed = |q: &f32| {
-                left -= q;
-                left < 0.0
-            };
-            q.iter().position(passed).unwrap_or(VOCAB - 1) as u32
+            draw(VOCAB, |id| f64::from(q[id]), rng.random()).unwrap()
         };
         let rows: Vec<Vec<u32>> = (0..ROWS)
             .map(|_| (0..DRAFTS).map(&mut draft).collect())
