@@ -11,6 +11,7 @@ use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::primitive::wrap;
+use crate::reading::Reading;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -19,7 +20,7 @@ use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Device, Shape, backend::Backend};
+use burn::tensor::{DType, Device, Int, Shape, Tensor, backend::Backend};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -57,6 +58,17 @@ pub struct DeviceMemory {
 /// overrides what it can do faster. The methods take primitives whose shapes the public functions
 /// have checked; call those functions, not these methods.
 pub trait SsmBackend: Backend {
+    /// Whether calls return before the device has done what they ask, and [`read_soon`](crate::read_soon) before it has read: what comes
+    /// after a read can then be asked for meanwhile.
+    const IS_QUEUED: bool = false;
+
+    /// [`read_soon`](crate::read_soon).
+    fn read_soon(ids: IntTensor<Self>) -> Reading {
+        // The rank does not matter to the data.
+        let data = Tensor::<Self, 1, Int>::from_primitive(ids).into_data();
+        Reading::new(move || data)
+    }
+
     /// What this process holds of a device's own memory; `None` where that is the host's, or cannot be told. Waits for what
     /// was asked of the device before.
     fn device_memory(_device: &Device<Self>) -> Option<DeviceMemory> {

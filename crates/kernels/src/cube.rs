@@ -23,6 +23,7 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::reading::Reading;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -31,8 +32,10 @@ use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Device, Shape};
+use burn::tensor::{DType, Device, Shape, TensorData};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
+use cubecl::server::CopyDescriptor;
+use cubecl_common::reader::read_sync;
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
 where
@@ -211,6 +214,22 @@ where
         problem: &CachedAttentionProblem,
     ) -> [FloatTensor<Self>; 3] {
         cached_attention::launch::forward::<R, F, I, BT>(operands, problem)
+    }
+
+    const IS_QUEUED: bool = true;
+
+    fn read_soon(ids: IntTensor<Self>) -> Reading {
+        let dtype = ids.dtype;
+        let ids = tensor::operand(ids, dtype);
+        let shape = ids.meta.shape().clone();
+        let strides = ids.meta.strides().clone();
+        let bytes = CopyDescriptor::new(ids.handle.binding(), shape.clone(), strides, dtype.size());
+        // The copy is in the queue when this returns.
+        let bytes = ids.client.read_one_tensor_async(bytes);
+        Reading::new(move || {
+            let bytes = read_sync(bytes).expect("the device answers");
+            TensorData::from_bytes(bytes, shape, dtype)
+        })
     }
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
