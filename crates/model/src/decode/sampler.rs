@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
-use kernels::{SsmBackend, argmax};
+use kernels::{Reading, SsmBackend, argmax, read_soon};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -232,8 +232,14 @@ fn most_likely_first(order: &mut [u32], logits: &[f32], count: usize) {
 }
 
 /// Reads indices back to the host.
-pub(super) fn read_ids<B: Backend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
-    ids.into_data().iter::<i64>().map(|id| id as u32).collect()
+pub(super) fn read_ids<B: SsmBackend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
+    ids_of(read_soon(ids))
+}
+
+/// Indices that are being read.
+pub(super) fn ids_of(reading: Reading) -> Vec<u32> {
+    let ids = reading.wait();
+    ids.iter::<i64>().map(|id| id as u32).collect()
 }
 
 /// Rows of equal length as a `[batch, seq]` tensor.

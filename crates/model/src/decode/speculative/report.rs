@@ -46,6 +46,44 @@ impl SpeculationReport {
         self.accepted as f64 / self.drafted.max(1) as f64
     }
 
+    /// Takes in what another call counted.
+    pub fn add(&mut self, other: &Self) {
+        let Self {
+            rounds,
+            plain_rounds,
+            drafted,
+            accepted,
+            emitted,
+            sequence_rounds,
+            draft_lens,
+            draft_ms,
+            verify_ms,
+            accept_ms,
+            host_ms,
+            plain_ms,
+            state_bytes,
+            drafter_bytes,
+        } = other;
+        self.rounds += rounds;
+        self.plain_rounds += plain_rounds;
+        self.drafted += drafted;
+        self.accepted += accepted;
+        self.emitted += emitted;
+        self.sequence_rounds += sequence_rounds;
+        let lengths = self.draft_lens.len().max(draft_lens.len());
+        self.draft_lens.resize(lengths, 0);
+        for (sum, count) in self.draft_lens.iter_mut().zip(draft_lens) {
+            *sum += count;
+        }
+        self.draft_ms += draft_ms;
+        self.verify_ms += verify_ms;
+        self.accept_ms += accept_ms;
+        self.host_ms += host_ms;
+        self.plain_ms += plain_ms;
+        self.state_bytes = self.state_bytes.max(*state_bytes);
+        self.drafter_bytes = self.drafter_bytes.max(*drafter_bytes);
+    }
+
     pub(super) fn count(&mut self, round: &Round) {
         let draft_len = round.draft_len;
         if self.draft_lens.len() <= draft_len {
