@@ -84,6 +84,8 @@ fn the_bench_compares_with_plain_decoding() {
         "1",
         "--draft-tokens",
         "2,auto",
+        "--prompts",
+        "3",
         "--batch",
         "2",
         "--json",
@@ -91,8 +93,8 @@ fn the_bench_compares_with_plain_decoding() {
     let (code, stdout, _) = output(&args);
     assert_eq!(code, Some(0));
     let report: Value = serde_json::from_str(&stdout).unwrap();
-    // Two replies, two drafters, two lengths.
-    assert_eq!(report["agreement"]["compared"], 2 * 12 * 4);
+    // Three replies, two drafters, two lengths.
+    assert_eq!(report["agreement"]["compared"], 3 * 12 * 4);
     assert_eq!(report["agreement"]["differing"], 0);
     let rows = report["rows"].as_array().unwrap();
     assert_eq!(rows.len(), 2 * (1 + 4));

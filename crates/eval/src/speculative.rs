@@ -17,8 +17,10 @@ use crate::speed::median;
 /// What is decoded, and how often it is timed.
 #[derive(Debug, Clone, PartialEq)]
 pub struct SpeculativeOptions {
-    /// Decoded together.
+    /// Answered one after the other, or some together.
     pub prompts: Vec<Vec<u32>>,
+    /// Prompts that are decoded together.
+    pub batch: usize,
     /// How tokens are drawn; there should be no stop tokens, so that every reply is as long.
     pub sampling: Sampling,
     /// Timed rounds after one warm-up; the median is reported.
@@ -72,18 +74,23 @@ pub fn plain<B: SsmBackend>(
     options: &SpeculativeOptions,
 ) -> Result<PlainSpeed, EvalError> {
     options.check()?;
-    let mut replies = generate_batch(model, &options.prompts, &options.sampling)?;
-    let (mut rates, mut walls) = (Vec::new(), Vec::new());
-    for _ in 0..options.rounds {
-        let started = Instant::now();
-        replies = generate_batch(model, &options.prompts, &options.sampling)?;
-        walls.push(started.elapsed().as_secs_f64() * 1e3);
-        // The first token of the shortest prompt comes with the prefill, those of the others while it goes on.
-        rates.push(rate(&replies, 1));
-    }
+    let run = || {
+        let mut run = Run::default();
+        for prompts in options.prompts.chunks(options.batch) {
+            let started = Instant::now();
+            let replies = generate_batch(model, prompts, &options.sampling)?;
+            // The first token of the shortest prompt comes with the prefill, those of the others while it goes on.
+            run.take(replies, 1, started);
+        }
+        Ok::<_, EvalError>(run)
+    };
+    run()?;
+    let runs = (0..options.rounds).map(|_| run());
+    let runs = runs.collect::<Result<Vec<Run>, EvalError>>()?;
+    let (tokens_per_s, end_to_end_ms, replies) = medians(runs);
     Ok(PlainSpeed {
-        tokens_per_s: median(rates),
-        end_to_end_ms: median(walls),
+        tokens_per_s,
+        end_to_end_ms,
         replies,
     })
 }
@@ -101,31 +108,35 @@ pub fn speculative<B: SsmBackend>(
     options.check()?;
     let mut speculation = Speculation::new(draft_len);
     let mut run = |speculation: &mut Speculation| {
-        let started = Instant::now();
-        let (replies, report) = generate_speculative(
-            model,
-            drafter,
-            &options.prompts,
-            &options.sampling,
-            speculation,
-            &mut |_, _| ControlFlow::Continue(()),
-        )?;
-        let wall_ms = started.elapsed().as_secs_f64() * 1e3;
-        Ok::<_, EvalError>((replies, report, wall_ms))
+        let (mut run, mut sum) = (Run::default(), SpeculationReport::default());
+        for prompts in options.prompts.chunks(options.batch) {
+            let started = Instant::now();
+            let (replies, report) = generate_speculative(
+                model,
+                drafter,
+                prompts,
+                &options.sampling,
+                speculation,
+                &mut |_, _| ControlFlow::Continue(()),
+            )?;
+            run.take(replies, 0, started);
+            sum.add(&report);
+        }
+        Ok::<_, EvalError>((run, sum))
     };
-    let (mut replies, mut report, _) = run(&mut speculation)?;
-    let (mut rates, mut walls) = (Vec::new(), Vec::new());
+    run(&mut speculation)?;
+    let (mut runs, mut report) = (Vec::new(), SpeculationReport::default());
     for _ in 0..options.rounds {
-        let wall_ms;
-        (replies, report, wall_ms) = run(&mut speculation)?;
-        walls.push(wall_ms);
-        rates.push(rate(&replies, 0));
+        let (run, counted) = run(&mut speculation)?;
+        runs.push(run);
+        report = counted;
     }
     speculation.profile = true;
-    let (_, parts, _) = run(&mut speculation)?;
+    let (_, parts) = run(&mut speculation)?;
+    let (tokens_per_s, end_to_end_ms, replies) = medians(runs);
     Ok(SpeculativeSpeed {
-        tokens_per_s: median(rates),
-        end_to_end_ms: median(walls),
+        tokens_per_s,
+        end_to_end_ms,
         replies,
         report,
         parts,
@@ -134,32 +145,53 @@ pub fn speculative<B: SsmBackend>(
 
 impl SpeculativeOptions {
     fn check(&self) -> Result<(), EvalError> {
-        if !self.prompts.is_empty() && self.rounds > 0 && self.sampling.max_tokens > 1 {
+        let Self {
+            prompts,
+            batch,
+            sampling,
+            rounds,
+        } = self;
+        if !prompts.is_empty() && *batch > 0 && sampling.max_tokens > 1 && *rounds > 0 {
             return Ok(());
         }
-        let Self {
-            prompts, rounds, ..
-        } = self;
         let found = format!(
-            "{} prompts, {} tokens each, {rounds} rounds",
+            "{} prompts, {batch} together, {} tokens each, {rounds} rounds",
             prompts.len(),
-            self.sampling.max_tokens
+            sampling.max_tokens
         );
-        let expected = "at least 1 prompt, 2 tokens and 1 round";
+        let expected = "at least 1 prompt, 1 together, 2 tokens and 1 round";
         Err(EvalError::Empty { found, expected })
     }
 }
 
-/// Tokens per second of the time in which all replies were decoded, without the first `earlier` tokens of each.
-fn rate(replies: &[Reply], earlier: usize) -> f64 {
-    let tokens = replies
-        .iter()
-        .map(|reply| reply.tokens.len().saturating_sub(earlier));
-    let wall_ms = replies
-        .iter()
-        .map(|reply| reply.decode_ms)
-        .fold(0.0, f64::max);
-    tokens.sum::<usize>() as f64 * 1e3 / wall_ms.max(1e-6)
+/// All prompts answered once.
+#[derive(Default)]
+struct Run {
+    replies: Vec<Reply>,
+    tokens: usize,
+    decode_ms: f64,
+    wall_ms: f64,
+}
+
+impl Run {
+    /// Takes in replies that were decoded together from `started` on; the first `earlier` tokens of each came with the prefill.
+    fn take(&mut self, replies: Vec<Reply>, earlier: usize, started: Instant) {
+        self.wall_ms += started.elapsed().as_secs_f64() * 1e3;
+        let decoded = replies.iter().map(|reply| reply.decode_ms);
+        self.decode_ms += decoded.fold(0.0, f64::max);
+        let tokens = replies.iter().map(|reply| reply.tokens.len());
+        self.tokens += tokens.map(|len| len.saturating_sub(earlier)).sum::<usize>();
+        self.replies.extend(replies);
+    }
+}
+
+/// Median tokens per second of decoding, median time of all, and the last replies.
+fn medians(mut runs: Vec<Run>) -> (f64, f64, Vec<Reply>) {
+    let rate = |run: &Run| run.tokens as f64 * 1e3 / run.decode_ms.max(1e-6);
+    let rates = median(runs.iter().map(rate).collect());
+    let walls = median(runs.iter().map(|run| run.wall_ms).collect());
+    let last = runs.pop().expect("there is a round");
+    (rates, walls, last.replies)
 }
 
 /// Compares greedy replies with those of plain decoding, and weighs the first difference of each by the model's own logits.
@@ -238,7 +270,8 @@ mod tests {
 
     fn options() -> SpeculativeOptions {
         SpeculativeOptions {
-            prompts: vec![vec![3, 1, 4, 1, 5], vec![9, 2]],
+            prompts: vec![vec![3, 1, 4, 1, 5], vec![9, 2], vec![4, 4, 7]],
+            batch: 2,
             sampling: Sampling::greedy(12),
             rounds: 1,
         }
@@ -257,13 +290,15 @@ mod tests {
             assert!(plain.tokens_per_s > 1.0 && found.tokens_per_s > 1.0);
             let agreement = agreement(&model, &options.prompts, &plain.replies, &found.replies);
             let expected = Agreement {
-                compared: 24,
+                compared: 36,
                 ..Agreement::default()
             };
             assert_eq!(agreement, expected);
         }
         let found = speculative(&model, &mut same, DraftLen::fixed(3), &options).unwrap();
         assert_eq!(found.report.acceptance(), 1.0);
+        // Three rounds for two prompts, three for the last.
+        assert_eq!((found.report.rounds, found.report.emitted), (6, 36));
         assert_eq!(found.report.tokens_per_round(), 4.0);
         let parts = &found.parts;
         assert!(parts.draft_ms > 0.0 && parts.verify_ms > 0.0 && parts.accept_ms > 0.0);
@@ -277,7 +312,7 @@ mod tests {
         let mut other = plain.replies.clone();
         other[1].tokens[4] = (other[1].tokens[4] + 1) % 97;
         let found = agreement(&model, &options.prompts, &plain.replies, &other);
-        assert_eq!((found.compared, found.differing), (17, 1));
+        assert_eq!((found.compared, found.differing), (29, 1));
         assert!(found.largest_gap > 1e-3, "{found:?}");
     }
 

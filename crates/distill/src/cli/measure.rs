@@ -191,7 +191,10 @@ pub struct SpeculativeArgs {
         default_value = "1,2,3,4,5,6,7,8,auto"
     )]
     pub draft_tokens: Vec<DraftTokensArg>,
-    /// Prompts decoded together, as a list
+    /// Prompts that are answered in each setting
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = positive)]
+    pub prompts: usize,
+    /// How many of them are decoded together, as a list
     #[arg(long, value_name = "N,...", value_delimiter = ',', default_value = "1,4", value_parser = positive)]
     pub batch: Vec<usize>,
     /// Sampling temperatures, as a list; 0 is greedy

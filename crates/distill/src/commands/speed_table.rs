@@ -20,7 +20,8 @@ use crate::error::DistillError;
 /// Tables that are measured, not trained.
 pub(crate) const SPEED_TABLES: [&str; 3] = ["table-1", "table-5", "figure-3"];
 
-/// Tokens of a reply, greedy, and times it is decoded.
+/// Prompts, tokens of a greedy reply to each, and times that they are decoded.
+const PROMPTS: usize = 8;
 const TOKENS: usize = 128;
 const ROUNDS: usize = 3;
 /// Seed of the prompts.
@@ -132,7 +133,8 @@ fn models(args: &ReproduceArgs, paper: &[PaperRow], device: &Device) -> anyhow::
             config.llama.n_layers
         );
         let options = SpeculativeOptions {
-            prompts: prompts(&loaded, 1, SEED)?,
+            prompts: prompts(&loaded, PROMPTS, SEED)?,
+            batch: 1,
             sampling: Sampling::greedy(TOKENS),
             rounds: ROUNDS,
         };

@@ -30,11 +30,12 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
     let model = &loaded.model;
     let mut table = table();
     let mut agreed = Agreement::default();
+    let prompts = prompts(&loaded, args.prompts, args.seed)?;
     for &batch in &args.batch {
-        let prompts = prompts(&loaded, batch, args.seed)?;
         for &temperature in &args.temperature {
             let options = SpeculativeOptions {
                 prompts: prompts.clone(),
+                batch,
                 // No stop token: all replies are as long.
                 sampling: Sampling::with_temperature(args.tokens, temperature, args.seed),
                 rounds: args.rounds,
@@ -86,6 +87,7 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
             "model": args.model,
             "attention_layers": attention,
             "layers": n_layers,
+            "prompts": args.prompts,
             "tokens": args.tokens,
             "precision": precision,
             "plain_state_bytes": plain_bytes,
@@ -97,9 +99,10 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
     }
     writeln!(
         out,
-        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, replies of {} tokens, {}",
+        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, {} prompts, replies of {} tokens, {}",
         backend::NAME,
         args.model.display(),
+        args.prompts,
         args.tokens,
         precision.name()
     )?;
@@ -213,17 +216,17 @@ fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed, base: &PlainSpeed
 /// Seeded questions as a chat, or as they are for models without a template; any ids without a tokenizer.
 pub(in crate::commands) fn prompts(
     loaded: &LoadedModel<InnerBackend>,
-    batch: usize,
+    count: usize,
     seed: u64,
 ) -> anyhow::Result<Vec<Vec<u32>>> {
     let Some(tokenizer) = &loaded.tokenizer else {
         let vocab_size = loaded.model.config().llama.vocab_size;
         let id = |row: usize, at: usize| ((row * 131 + at * 7919 + 13) % vocab_size) as u32;
         let row = |row| (0..24 + 8 * row).map(|at| id(row, at)).collect();
-        return Ok((0..batch).map(row).collect());
+        return Ok((0..count).map(row).collect());
     };
     let template = ChatTemplate::detect(tokenizer);
-    let texts = Prompts::new(PromptKind::All, seed).take(batch);
+    let texts = Prompts::new(PromptKind::All, seed).take(count);
     let encoded = texts.map(|text| match &template {
         Some(template) => Ok(template
             .encode_chat(tokenizer, &[Message::user(text)], true)?
