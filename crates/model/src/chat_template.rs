@@ -3,10 +3,11 @@
 //! Control tokens are put in by id; what people wrote is encoded as plain text, so a message can
 //! never open or close a turn.
 
+mod bounds;
 mod conversation;
 mod jinja;
+mod program;
 mod source;
-mod sums;
 
 use serde::{Deserialize, Serialize};
 

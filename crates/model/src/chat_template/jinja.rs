@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use super::{EncodedChat, Message, Role, sums};
+use super::{EncodedChat, Message, Role, bounds, program};
 use crate::error::ModelError;
 use crate::load::read_small_file;
 use crate::tokenizer::Tokenizer;
@@ -24,8 +24,8 @@ const STACK_BYTES: usize = 128 << 20;
 const FUEL: u64 = 1_000_000;
 /// Most bytes of a text that a program puts together.
 pub(super) const OUTPUT_BYTES: usize = 8 << 20;
-/// Most bytes that one rendering adds to the messages, each of which it may repeat: encoding a text takes over a hundred times its size.
-const ADDED_BYTES: usize = 1 << 20;
+/// Most bytes that one rendering adds to the messages, each of which it may repeat: encoding a text takes up to 400 times its size.
+const ADDED_BYTES: usize = 256 << 10;
 /// How often a rendering may repeat the bytes of its messages.
 const MOST_REPEATS: usize = 4;
 
@@ -214,7 +214,7 @@ impl JinjaTemplate {
         let syntax = syntax.build()?;
         let builder = std::thread::Builder::new().stack_size(STACK_BYTES);
         std::thread::scope(|scope| {
-            let reading = builder.spawn_scoped(scope, || sums::compile(&self.source, syntax));
+            let reading = builder.spawn_scoped(scope, || program::compile(&self.source, syntax));
             let reading = reading
                 .map_err(|error| Error::new(ErrorKind::InvalidOperation, error.to_string()))?;
             let read = reading.join();
@@ -235,16 +235,15 @@ impl JinjaTemplate {
     }
 }
 
-/// The methods of Python's strings, bounded steps and sums, and no way out.
+/// The methods of Python's strings, bounded steps and values, and no way out.
 fn environment() -> Environment<'static> {
     let mut environment = Environment::new();
     environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
     let raise = |message: String| -> Result<String, Error> {
         Err(Error::new(ErrorKind::InvalidOperation, message))
     };
     environment.add_function("raise_exception", raise);
-    sums::add_to(&mut environment);
+    bounds::add_to(&mut environment);
     environment
 }
 
@@ -344,6 +343,78 @@ mod tests {
     }
 
     #[test]
+    fn what_templates_in_use_call_works() {
+        for (source, text) in [
+            (
+                "{{ {'a': [1, 2.5, none]} | tojson }}",
+                r#"{"a": [1, 2.5, null]}"#,
+            ),
+            ("{{ [1] | tojson(indent=2) }}", "[\n  1\n]"),
+            (
+                "{{ '%(n)03d' | format(n=7) }}{{ '%s %s' | format('a', [1]) }}",
+                "007a [1]",
+            ),
+            ("{{ '{} {:>4} {n}'.format('a', 'b', n=[1]) }}", "a    b [1]"),
+            (
+                "{{ 'a b  c'.split() }}{{ 'a</t>b'.split('</t>')[-1] }}",
+                "['a', 'b', 'c']b",
+            ),
+            (
+                "{{ messages[1:] | map(attribute='role') | join(',') }}",
+                "assistant,user,assistant",
+            ),
+            (
+                "{{ messages[::-1][0].role }}{{ messages[-1]['content'] }}",
+                "assistantthere",
+            ),
+            (
+                "{{ messages | selectattr('role', 'equalto', 'user') | list | length }}",
+                "2",
+            ),
+            (
+                "{% for k, v in {'b': 1, 'a': [2]} | dictsort %}{{ k }}{{ v }}{% endfor %}",
+                "a[2]b1",
+            ),
+            (
+                "{% for k, v in {'a': 1}.items() %}{{ k }}{{ v }}{% endfor %}{{ dict(a=[1]).get('a') }}",
+                "a1[1]",
+            ),
+            (
+                "{% macro m(x, y=2) %}{{ x }}{{ y }}{{ caller() if caller }}{% endmacro %}{{ m([1], y=[3]) }}\
+                 {% call m(1) %}!{% endcall %}",
+                "[1][3]12!",
+            ),
+            (
+                "{% for x in [[1, [2]]] recursive %}{{ loop(x) if x is iterable else x }}{% endfor %}",
+                "12",
+            ),
+            (
+                "{% set n = namespace(last=-1, all=[]) %}{% for m in messages %}{% if m.role in ['user'] %}\
+                 {% set n.last = loop.index0 %}{% set n.all = n.all + [m.role] %}{% endif %}{% endfor %}\
+                 {{ n.last }}{{ n.all }}{{ loop.index if loop is defined else '-' }}",
+                "2['user', 'user']-",
+            ),
+            (
+                "{% for i in range(3) %}{{ loop.cycle('a', 'b') }}{% if loop.last %}!{% endif %}{% endfor %}",
+                "aba!",
+            ),
+            (
+                "{{ 1 if [1, [2]] == [1, [2]] and 'x' not in ['y'] else 2 }}",
+                "1",
+            ),
+            (
+                "{{ (1, 2)[0] }}{{ 'ab' * 2 }}{{ [0] * 3 }}{{ 7 // 2 }}",
+                "1abab[0, 0, 0]3",
+            ),
+        ] {
+            match rendered(&load(source).unwrap(), &conversation()) {
+                Ok(found) => assert_eq!(found, text, "{source}"),
+                Err(error) => assert!(error.to_string().contains(text), "{source}: {error}"),
+            }
+        }
+    }
+
+    #[test]
     fn a_long_chain_of_sums_is_read_and_a_longer_template_refused() {
         let chain = |count: usize| format!("{{{{ 1{} }}}}", "+1".repeat(count));
         let text = rendered(&load(&chain(30_000)).unwrap(), &[]);
@@ -362,11 +433,11 @@ mod tests {
             ),
             (
                 "{% set s = 'x' * 4096 %}{% for i in range(9000) %}{{ s }}{% endfor %}",
-                "more than 1048592 bytes for messages of 4",
+                "more than 262160 bytes for messages of 4",
             ),
             (
                 "{% set n = namespace(x=[1]) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}",
-                "a sum has 262144 bytes or items",
+                "a value has 131073 items or more",
             ),
             (
                 "{{ messages | length }}{{ messages[0].content }}",
