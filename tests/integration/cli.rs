@@ -72,3 +72,31 @@ fn other_backend_names_the_rebuild() {
     );
     assert!(stderr.contains(&format!("--features {other}`")), "{stderr}");
 }
+
+#[test]
+fn env_tells_versions_features_and_room_but_no_secret() {
+    let dir = tempfile::tempdir().unwrap();
+    let output = distill(dir.path())
+        .arg("env")
+        .env("HF_TOKEN", "hf_secret")
+        .env("HF_HOME", dir.path())
+        .env("RAYON_NUM_THREADS", "2")
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let stdout = String::from_utf8(output.stdout).unwrap();
+    let value = |name: &str| -> &str {
+        let mut lines = stdout.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_else(|| panic!("no `{name}` in {stdout}"))
+            .trim()
+    };
+    assert!(value("distill ").starts_with(env!("CARGO_PKG_VERSION")));
+    assert!(value("features ").contains(distill::backend::NAME));
+    assert!(value("system ").contains(std::env::consts::ARCH));
+    assert!(value("disk ").contains(" free of "));
+    assert!(value("hub cache ").starts_with(dir.path().to_str().unwrap()));
+    assert!(stdout.contains("RAYON_NUM_THREADS=2"), "{stdout}");
+    assert!(stdout.contains("HF_TOKEN=(set)"), "{stdout}");
+    assert!(!stdout.contains("hf_secret"), "{stdout}");
+}

@@ -28,6 +28,10 @@ fn every_kernel_and_every_golden_file_passes() {
     assert!(stdout.contains(distill::backend::NAME), "{stdout}");
     assert!(stdout.contains(" 0 failed"), "{stdout}");
     assert!(!stdout.contains("FAIL"), "{stdout}");
+    for name in ["features", "system", "cpu", "memory", "disk", "backend"] {
+        let mut lines = stdout.lines();
+        assert!(lines.any(|line| line.starts_with(name)), "{name}: {stdout}");
+    }
     let ops = [
         "selective_scan",
         "ssd",
@@ -74,7 +78,12 @@ fn a_wrong_golden_value_fails_with_1() {
         assert!(line.contains("init_z") && line.contains("grad.d"), "{line}");
     }
     assert!(stderr.starts_with("error: 4 of "), "{stderr}");
-    assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    assert_eq!(stderr.lines().count(), 2, "{stderr}");
+    let hint = stderr.lines().last().unwrap();
+    assert!(
+        hint.starts_with("hint: ") && hint.contains("driver"),
+        "{stderr}"
+    );
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The one place that turns a cargo feature into a backend type.
 //!
 //! One binary holds one backend: burn's generic code is compiled again for each, which costs minutes and megabytes.
+mod driver;
 mod probe;
 
+pub use driver::drivers;
 pub use probe::probe;
 
 use crate::error::DistillError;
@@ -45,6 +47,22 @@ pub type Device = burn::tensor::Device<InnerBackend>;
 
 /// Name of the compiled backend: `cuda`, `rocm`, `wgpu`, `tch` or `flex`, the first that is a cargo feature.
 pub const NAME: &str = compiled::NAME;
+
+/// Cargo features that this binary was built with.
+pub fn features() -> Vec<&'static str> {
+    let all = [
+        ("flex", cfg!(feature = "flex")),
+        ("wgpu", cfg!(feature = "wgpu")),
+        ("cuda", cfg!(feature = "cuda")),
+        ("rocm", cfg!(feature = "rocm")),
+        ("tch", cfg!(feature = "tch")),
+        ("autotune", cfg!(feature = "autotune")),
+        ("fusion", cfg!(feature = "fusion")),
+    ];
+    all.into_iter()
+        .filter_map(|(name, is_on)| is_on.then_some(name))
+        .collect()
+}
 
 /// Whether tensors are in the host's memory, behind its caches.
 pub const IS_HOST: bool = cfg!(not(any(

@@ -90,8 +90,10 @@ pub enum Command {
     Eval(EvalArgs),
     /// Describe a model, a checkpoint or a GGUF file
     Inspect(InspectArgs),
-    /// Check the kernels on this device: their self-tests and golden values
+    /// Check this machine and the kernels on its device: what is short, their self-tests and golden values
     Doctor(DoctorArgs),
+    /// Describe this binary and what is around it, for a report of a fault
+    Env,
     /// Measure how fast this binary runs on this device
     Bench(BenchArgs),
     /// Print the completions of a shell
@@ -105,7 +107,7 @@ impl Command {
     pub fn computes(&self) -> bool {
         !matches!(
             self,
-            Self::Watch(_) | Self::Report(_) | Self::Completions(_) | Self::Man(_)
+            Self::Watch(_) | Self::Report(_) | Self::Env | Self::Completions(_) | Self::Man(_)
         )
     }
 }

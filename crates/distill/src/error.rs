@@ -452,6 +452,9 @@ impl DistillError {
                 "delete `{}` and resume: the stage is run again from its start",
                 path.parent().unwrap_or(path).display()
             )),
+            Self::SelfTest { .. } => Some(
+                "results of this device cannot be trusted: update its driver, else build for the CPU (`cargo build --release -p distill`), and report the whole output".into(),
+            ),
             Self::NoDevice { backend, .. } => Some(format!(
                 "install the driver of `{backend}` and see that it lists a card, or build for the CPU: `cargo build --release -p distill`"
             )),

@@ -12,7 +12,7 @@ use safetensors::{Dtype, SafeTensors};
 
 use crate::backend::{self, Device, InnerBackend};
 use crate::cli::DoctorArgs;
-use crate::commands::Outcome;
+use crate::commands::{Outcome, env};
 use crate::error::DistillError;
 
 /// Batch, rows, inner dimension and columns of the matrix product that tells how this device multiplies.
@@ -20,7 +20,8 @@ const PRODUCT: [usize; 4] = [1, 128, 128, 128];
 /// Least error of a product whose factors were rounded to less than f32.
 const ROUNDED: f64 = 5e-5;
 
-/// Prints the backend and the device, runs the self-tests and compares golden files.
+/// Prints what is around, the backend and the device, runs the self-tests, compares golden files, and says what to do about what is
+/// short.
 ///
 /// # Errors
 /// An unreadable or foreign file, before anything is run; a result that is not as expected.
@@ -32,6 +33,7 @@ pub fn run(args: DoctorArgs, device: &Device) -> anyhow::Result<Outcome> {
         .collect::<Result<Vec<_>, _>>()?;
 
     let mut out = io::stdout().lock();
+    let cures = env::print(&mut out, Path::new("."))?;
     print_device(&mut out, device)?;
     let (mut count, mut failures) = (0, 0);
     let mut written = Ok(());
@@ -55,6 +57,12 @@ pub fn run(args: DoctorArgs, device: &Device) -> anyhow::Result<Outcome> {
                 print_line(&mut out, check.op, &name, tensor.error, tensor.has_passed())?;
             }
         }
+    }
+    if !cures.is_empty() {
+        writeln!(out)?;
+    }
+    for cure in cures {
+        writeln!(out, "{cure}")?;
     }
     writeln!(out, "\n{count} checks, {failures} failed")?;
     match failures {

@@ -20,6 +20,7 @@ pub mod data;
 mod docs;
 pub mod doctor;
 mod drafter;
+mod env;
 pub mod eval;
 pub mod export;
 pub mod forward;
@@ -103,6 +104,7 @@ fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Eval(args) => eval::run(args, &device),
         Command::Inspect(args) => inspect::run(args, &device),
         Command::Doctor(args) => doctor::run(args, &device),
+        Command::Env => env::run(),
         Command::Bench(args) => bench::run(args, &device),
         Command::Completions(args) => Ok(docs::completions(&args)),
         Command::Man(args) => docs::man(&args),

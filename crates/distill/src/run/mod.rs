@@ -20,4 +20,4 @@ pub use reader::LogReader;
 pub use request::{Request, Requests};
 pub use state::{FinishedStage, LayerRanking, MicroBatch, RankingRound, RunState, Scores};
 pub use stop::StopFlag;
-pub use telemetry::{MemoryUse, Sample, StepParts, host_total_bytes};
+pub use telemetry::{MemoryUse, Sample, StepParts, host_free_bytes, host_total_bytes};

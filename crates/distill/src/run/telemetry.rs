@@ -79,6 +79,18 @@ pub fn host_total_bytes() -> Option<u64> {
     kib_line(&std::fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
+/// Memory of this machine that a process can still take, bytes: no more than its control group leaves.
+pub fn host_free_bytes() -> Option<u64> {
+    let machine = std::fs::read_to_string("/proc/meminfo").ok();
+    let machine = machine.and_then(|text| kib_line(&text, "MemAvailable:"));
+    let group = |name: &str| -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/sys/fs/cgroup/memory.{name}")).ok()?;
+        text.trim().parse().ok()
+    };
+    let left = (group("max").zip(group("current"))).map(|(most, held)| most.saturating_sub(held));
+    machine.into_iter().chain(left).min()
+}
+
 /// The value of a line such as `VmRSS:   1234 kB`, bytes.
 fn kib_line(text: &str, name: &str) -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix(name))?;
