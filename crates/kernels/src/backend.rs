@@ -11,7 +11,6 @@ use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
 use crate::primitive::wrap;
-use crate::reading::Reading;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -20,7 +19,7 @@ use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Device, Int, Shape, Tensor, backend::Backend};
+use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData, backend::Backend};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -58,15 +57,15 @@ pub struct DeviceMemory {
 /// overrides what it can do faster. The methods take primitives whose shapes the public functions
 /// have checked; call those functions, not these methods.
 pub trait SsmBackend: Backend {
-    /// Whether calls return before the device has done what they ask, and [`read_soon`](crate::read_soon) before it has read: what comes
-    /// after a read can then be asked for meanwhile.
+    /// Whether calls return before the device has done what they ask: what comes after a read can then be asked for
+    /// [while](crate::read_while) it is under way.
     const IS_QUEUED: bool = false;
 
-    /// [`read_soon`](crate::read_soon).
-    fn read_soon(ids: IntTensor<Self>) -> Reading {
+    /// [`read_while`](crate::read_while).
+    fn read_while<T>(ids: IntTensor<Self>, ask: impl FnOnce() -> T) -> (TensorData, T) {
         // The rank does not matter to the data.
         let data = Tensor::<Self, 1, Int>::from_primitive(ids).into_data();
-        Reading::new(move || data)
+        (data, ask())
     }
 
     /// What this process holds of a device's own memory; `None` where that is the host's, or cannot be told. Waits for what

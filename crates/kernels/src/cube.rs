@@ -23,7 +23,6 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
-use crate::reading::Reading;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -218,7 +217,7 @@ where
 
     const IS_QUEUED: bool = true;
 
-    fn read_soon(ids: IntTensor<Self>) -> Reading {
+    fn read_while<T>(ids: IntTensor<Self>, ask: impl FnOnce() -> T) -> (TensorData, T) {
         let dtype = ids.dtype;
         let ids = tensor::operand(ids, dtype);
         let shape = ids.meta.shape().clone();
@@ -226,10 +225,9 @@ where
         let bytes = CopyDescriptor::new(ids.handle.binding(), shape.clone(), strides, dtype.size());
         // The copy is in the queue when this returns.
         let bytes = ids.client.read_one_tensor_async(bytes);
-        Reading::new(move || {
-            let bytes = read_sync(bytes).expect("the device answers");
-            TensorData::from_bytes(bytes, shape, dtype)
-        })
+        let asked = ask();
+        let bytes = read_sync(bytes).expect("the device answers");
+        (TensorData::from_bytes(bytes, shape, dtype), asked)
     }
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {

@@ -120,7 +120,7 @@ pub use freed_memory::return_freed_memory;
 pub use fused_linear::{FusedLinearInputs, FusedOutput, fused_linear};
 pub use gated_rms_norm::gated_rms_norm;
 pub use masked_softmax::{VisibleKeys, masked_softmax};
-pub use reading::{Reading, read_soon};
+pub use reading::read_while;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};

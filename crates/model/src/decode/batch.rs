@@ -8,11 +8,11 @@ use std::ops::ControlFlow;
 use std::time::Instant;
 
 use burn::tensor::Tensor;
-use kernels::{SsmBackend, read_soon};
+use kernels::SsmBackend;
 
 use super::prefill::{prefill, prefill_piece};
 use super::row::{Row, most_left};
-use super::sampler::{Sampler, ids_of, token_tensor};
+use super::sampler::{Sampler, read_ids_while, token_tensor};
 use super::{Reply, Sampling};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
@@ -79,12 +79,12 @@ fn decode<B: SsmBackend>(
     let mut position = shortest;
     loop {
         let drawn = sampler.draw(logits);
-        let reading = read_soon(drawn.clone());
         // The first token is not kept waiting, and a prompt's own tokens come from the host.
         let goes_on = prefill_ms.is_some() && position >= longest && most_left(&rows, sampling) > 1;
-        let ahead = (queues_ahead && goes_on)
-            .then(|| last_logits(model, model.hidden_cached(drawn.clone(), &mut cache)));
-        let ids = ids_of(reading);
+        let (ids, ahead) = read_ids_while(drawn.clone(), || {
+            (queues_ahead && goes_on)
+                .then(|| last_logits(model, model.hidden_cached(drawn.clone(), &mut cache)))
+        });
         let now_ms = started.elapsed().as_secs_f64() * 1e3;
         prefill_ms.get_or_insert(now_ms);
         let mut next = Vec::with_capacity(rows.len());

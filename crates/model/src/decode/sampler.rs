@@ -2,7 +2,7 @@
 
 use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
-use kernels::{Reading, SsmBackend, argmax, read_soon};
+use kernels::{SsmBackend, argmax, read_while};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -233,13 +233,16 @@ fn most_likely_first(order: &mut [u32], logits: &[f32], count: usize) {
 
 /// Reads indices back to the host.
 pub(super) fn read_ids<B: SsmBackend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
-    ids_of(read_soon(ids))
+    read_ids_while(ids, || ()).0
 }
 
-/// Indices that are being read.
-pub(super) fn ids_of(reading: Reading) -> Vec<u32> {
-    let ids = reading.wait();
-    ids.iter::<i64>().map(|id| id as u32).collect()
+/// As [`read_ids`], asking the device for more meanwhile.
+pub(super) fn read_ids_while<B: SsmBackend, T>(
+    ids: Tensor<B, 2, Int>,
+    ask: impl FnOnce() -> T,
+) -> (Vec<u32>, T) {
+    let (ids, asked) = read_while(ids, ask);
+    (ids.iter::<i64>().map(|id| id as u32).collect(), asked)
 }
 
 /// Rows of equal length as a `[batch, seq]` tensor.

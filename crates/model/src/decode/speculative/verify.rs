@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use burn::tensor::{Int, Tensor, Transaction};
-use kernels::{SsmBackend, read_soon};
+use kernels::SsmBackend;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -14,7 +14,7 @@ use super::report::SpeculationReport;
 use crate::cache::Cache;
 use crate::decode::Sampler;
 use crate::decode::batch::last_logits;
-use crate::decode::sampler::{ids_of, most_likely, read_ids, token_tensor};
+use crate::decode::sampler::{most_likely, read_ids, read_ids_while, token_tensor};
 use crate::hybrid::HybridModel;
 
 /// What one row of a round adds.
@@ -51,16 +51,15 @@ impl<B: SsmBackend> Verifier<'_, B> {
             }
         };
         let drawn = self.sampler.draw(logits);
-        let reading = read_soon(drawn.clone());
-        match goes_on {
+        let (ids, ()) = read_ids_while(drawn.clone(), || match goes_on {
             true => self.ahead = Some(self.logits_after(drawn)),
             false => self.drawn = Some(drawn),
-        }
+        });
         let verdict = |token| RowVerdict {
             tokens: vec![token],
             drafted: 0,
         };
-        ids_of(reading).into_iter().map(verdict).collect()
+        ids.into_iter().map(verdict).collect()
     }
 
     /// Logits `[batch, vocab]` after one more token a row.
