@@ -34,3 +34,5 @@ mod golden;
 mod packed;
 #[cfg(test)]
 pub(crate) mod testing;
+#[cfg(test)]
+mod unscored;

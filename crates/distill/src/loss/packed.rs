@@ -10,7 +10,7 @@ use crate::recipe::{KlMask, LossPlan};
 use crate::testing::{examples, student, teacher};
 
 /// Cross-entropy, KL and gradients of a student on one batch.
-fn measure(batch: &Batch, kl_mask: KlMask) -> (f64, f64, Vec<(String, Vec<f64>)>) {
+pub(super) fn measure(batch: &Batch, kl_mask: KlMask) -> (f64, f64, Vec<(String, Vec<f64>)>) {
     let plan = LossPlan {
         ce_weight: 1.0,
         kl_weight: 0.5,

@@ -110,8 +110,8 @@ impl Targets {
                 targets.sequences.push(row);
             }
         }
-        // Fill the grid with positions of weight 0.
-        let missing = padded_count(taken.len()) - taken.len();
+        // Fill the grid with positions of weight 0; of a batch without a target, too: a loss of no row has no backward pass.
+        let missing = padded_count(taken.len().max(1)) - taken.len();
         for (position, row) in spare.into_iter().take(missing) {
             taken.push(position);
             targets.labels.push(0);
