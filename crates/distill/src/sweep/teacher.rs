@@ -21,7 +21,7 @@ impl<B: SsmBackend> Teacher<B> {
     /// Loads the teacher.
     ///
     /// # Errors
-    /// If the files cannot be read or are not a model, or come without a tokenizer.
+    /// If the files cannot be read or are not a model, come without a tokenizer, or with one of more tokens than the model has.
     pub fn load(source: &TeacherSource, device: &B::Device) -> anyhow::Result<Self> {
         let name = teacher_name(source);
         let loaded = match source {
@@ -35,6 +35,15 @@ impl<B: SsmBackend> Teacher<B> {
                 "teacher `{name}` has no tokenizer (put its `tokenizer.json` beside the weights)"
             )
         })?;
+        let (tokens, rows) = (
+            tokenizer.vocab_size(),
+            loaded.model.config().llama.vocab_size,
+        );
+        anyhow::ensure!(
+            tokens <= rows,
+            "teacher `{name}`: its tokenizer has {tokens} tokens, its embedding {rows} (put the `tokenizer.json` of the same \
+             model beside the weights)"
+        );
         Ok(Self {
             model: loaded.model,
             tokenizer,
@@ -54,5 +63,41 @@ pub fn teacher_name(source: &TeacherSource) -> String {
     match source {
         TeacherSource::Builtin(name) => format!("builtin:{name}"),
         TeacherSource::Path(path) => path.display().to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::backend::Flex;
+    use model::load::{CheckpointMeta, SavePrecision};
+
+    use super::*;
+    use crate::testing::{chat_tokenizer, teacher};
+
+    #[test]
+    fn a_tokenizer_of_more_tokens_than_the_model_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("model");
+        let (meta, tokenizer) = (CheckpointMeta::default(), chat_tokenizer());
+        let precision = SavePrecision::F32;
+        model::load::save(
+            &teacher::<Flex>(),
+            Some(&tokenizer),
+            &folder,
+            &meta,
+            precision,
+        )
+        .unwrap();
+        let source = TeacherSource::Path(folder);
+        let error = Teacher::<Flex>::load(&source, &Default::default()).unwrap_err();
+        let error = error.to_string();
+        let sizes = format!(
+            "its tokenizer has {} tokens, its embedding 32",
+            tokenizer.vocab_size()
+        );
+        assert!(
+            error.contains(&sizes) && error.contains("tokenizer.json"),
+            "{error}"
+        );
     }
 }
