@@ -96,6 +96,19 @@ impl<B: SsmBackend> HybridModel<Autodiff<B>> {
 }
 
 impl<B: SsmBackend> CheckpointedBlocks<B> {
+    /// First layer whose output has numbers that are not finite; one before the first with something to train counts as that
+    /// one. One read from the device.
+    pub fn first_not_finite(&self) -> Option<usize> {
+        let stream = self.stream.clone().inner();
+        let outputs = self.inputs.iter().skip(1).cloned().chain([stream]);
+        // Zero times anything finite is zero, and not a number otherwise.
+        let zeros: Vec<_> = outputs.map(|output| (output * 0.0).sum()).collect();
+        let zeros = Tensor::cat(zeros, 0).into_data();
+        let index = zeros.iter::<f64>().position(|zero| !zero.is_finite())?;
+        // With nothing to train there is no input, and the end is that of the last block.
+        Some(self.first + index - usize::from(self.inputs.is_empty()))
+    }
+
     /// Goes back through the blocks of `model`, from the gradients of the loss's own backward pass.
     ///
     /// `gradients_of` gets the gradients of the loss's tape, then those of each block from the last to the first one with

@@ -144,7 +144,7 @@ impl<'a, B: SsmBackend> Course<'a, B> {
         self.model = Some(model);
         self.step += 1;
         self.summary.tokens += tokens as u64;
-        if report.is_applied {
+        if report.is_applied() {
             self.summary.steps += 1;
             if self.step > self.stage.steps - self.stage.steps.div_ceil(10) {
                 self.last_losses.push(report.loss);

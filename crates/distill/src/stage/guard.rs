@@ -65,12 +65,14 @@ impl Guard {
     /// Counts a step; says what is wrong when the stage has to be taken back.
     pub fn judge(&mut self, report: &StepReport) -> Option<String> {
         let (counts, plan) = (&mut self.counts, &self.plan);
-        if !report.is_applied {
+        if let Some(not_finite) = report.not_finite {
             counts.bad_steps += 1;
             return (counts.bad_steps >= plan.max_bad_steps).then(|| {
                 let (loss, norm) = (report.loss, report.grad_norm);
                 let times = counts.bad_steps;
-                format!("the loss is {loss} and the gradient norm {norm}, {times} steps in a row")
+                format!(
+                    "the loss is {loss} and the gradient norm {norm}, {not_finite}, {times} steps in a row"
+                )
             });
         }
         counts.bad_steps = 0;
@@ -103,6 +105,7 @@ fn median(losses: &VecDeque<f64>) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trainer::NotFinite;
 
     fn guard() -> Guard {
         Guard::new(GuardPlan {
@@ -122,7 +125,7 @@ mod tests {
                 metrics: Vec::new(),
                 grad_norm: 1.0,
                 lr: 1e-3,
-                is_applied: loss.is_finite(),
+                not_finite: (!loss.is_finite()).then_some(NotFinite::Loss),
             };
             Some((index, guard.judge(&report)?))
         })

@@ -102,7 +102,11 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
         });
         allocation::check()?;
         let step = course.step;
-        if report.is_applied {
+        if let Some(not_finite) = report.not_finite {
+            let (loss, norm) = (report.loss, report.grad_norm);
+            let reason = format!("loss {loss}, gradient norm {norm}, {not_finite}");
+            events.emit(Event::Skipped { step, reason });
+        } else {
             let metrics = examples.metrics(&report);
             events.emit(Event::Step {
                 step,
@@ -116,9 +120,6 @@ pub(super) fn run<B: SsmBackend, E: Examples<B>>(
                 tokens: course.summary.tokens,
                 tokens_per_s: tokens as f64 / started.elapsed().as_secs_f64().max(1e-9),
             });
-        } else {
-            let reason = format!("loss {}, gradient norm {}", report.loss, report.grad_norm);
-            events.emit(Event::Skipped { step, reason });
         }
         if probe.is_on() {
             let (parts, layer_grad_norms) = probe.into_findings();

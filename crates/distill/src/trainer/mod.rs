@@ -8,6 +8,7 @@ mod leaves;
 mod probe;
 mod schedule;
 mod state;
+mod trouble;
 
 use burn::backend::Autodiff;
 use burn::optim::adaptor::OptimizerAdaptor;
@@ -20,6 +21,7 @@ pub use adamw::FusedAdamW;
 pub use gradients::{DecayGroups, layer_norms, norm_squared, scaled};
 pub use probe::{Part, Probe};
 pub use schedule::Schedule;
+pub use trouble::NotFinite;
 
 /// Settings of an optimiser.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -55,8 +57,15 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Learning rate.
     pub lr: f64,
-    /// False when the loss or norm was not finite and the weights were left alone.
-    pub is_applied: bool,
+    /// What was first not finite where the loss or norm was not and the weights were left alone.
+    pub not_finite: Option<NotFinite>,
+}
+
+impl StepReport {
+    /// Whether the weights were changed.
+    pub fn is_applied(&self) -> bool {
+        self.not_finite.is_none()
+    }
 }
 
 /// Optimiser state of one stage.
@@ -111,7 +120,8 @@ impl<B: SsmBackend> Trainer<B> {
 
     /// One optimiser step over `micro_batches` micro-batches, with one read from the device.
     ///
-    /// A loss or gradient norm that is not finite leaves the model unchanged.
+    /// A loss or gradient norm that is not finite leaves the model unchanged, and `forward` runs once more, for the layer in which
+    /// that began.
     pub fn step(
         &mut self,
         model: Model<B>,
@@ -128,23 +138,25 @@ impl<B: SsmBackend> Trainer<B> {
         model: Model<B>,
         micro_batches: usize,
         probe: &Probe,
-        forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
+        mut forward: impl FnMut(&Model<B>, usize) -> MicroStep<B>,
     ) -> (Model<B>, StepReport) {
-        let (gradients, numbers) = self.backward(&model, micro_batches, probe, forward);
+        let (gradients, numbers) = self.backward(&model, micro_batches, probe, &mut forward);
         let numbers: Vec<f64> = numbers.into_data().iter::<f64>().collect();
         let (norm_squared, loss) = (numbers[0], numbers[1]);
         let lr = self.config.schedule.lr(self.step);
         self.step += 1;
         let grad_norm = norm_squared.sqrt();
-        let is_applied = loss.is_finite() && grad_norm.is_finite();
+        let is_finite = loss.is_finite() && grad_norm.is_finite();
+        let not_finite =
+            (!is_finite).then(|| NotFinite::find(&model, &gradients, loss, micro_batches, forward));
         let report = StepReport {
             loss,
             metrics: numbers[2..].to_vec(),
             grad_norm,
             lr,
-            is_applied,
+            not_finite,
         };
-        if !is_applied {
+        if !is_finite {
             return (model, report);
         }
         let gradients = if grad_norm > self.config.clip_norm {

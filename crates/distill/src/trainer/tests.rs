@@ -209,7 +209,7 @@ fn a_loss_that_is_not_finite_leaves_the_model_alone() {
     };
     let (next, report) = trainer.step(model, 1, broken);
     model = next;
-    assert!(!report.is_applied && report.loss.is_nan());
+    assert!(!report.is_applied() && report.loss.is_nan());
     assert_eq!(changed(&before, &model), Vec::<String>::new());
     assert_eq!(trainer.steps_taken(), 1);
 }
