@@ -76,7 +76,7 @@ def main():
     binary, out = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
     parts, total = [], 0.0
     with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "PATH": f"{binary.parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100"}
+        environment = {**os.environ, "HOME": folder, "PATH": f"{binary.parent}{os.pathsep}{os.environ['PATH']}", "NO_COLOR": "1", "COLUMNS": "100"}
         for title, command, given, expected in STEPS:
             print(command, file=sys.stderr, flush=True)
             code, output, seconds = run(command, given, environment, folder)
