@@ -43,8 +43,10 @@ pub struct PlainSpeed {
 pub struct SpeculativeSpeed {
     /// Tokens decoded after both models read the prompts, per second, all sequences together.
     pub tokens_per_s: f64,
-    /// Time from the prompt to the last token, in milliseconds.
-    pub end_to_end_ms: f64,
+    /// Over plain decoding, which every round does too: the median of the rounds' ratios, so that what else a machine does meets both.
+    pub speedup: f64,
+    /// The same of the time from the prompt to the last token.
+    pub end_to_end_speedup: f64,
     /// The replies of the last round.
     pub replies: Vec<Reply>,
     /// Counts of the last timed round.
@@ -74,28 +76,31 @@ pub fn plain<B: SsmBackend>(
     options: &SpeculativeOptions,
 ) -> Result<PlainSpeed, EvalError> {
     options.check()?;
-    let run = || {
-        let mut run = Run::default();
-        for prompts in options.prompts.chunks(options.batch) {
-            let started = Instant::now();
-            let replies = generate_batch(model, prompts, &options.sampling)?;
-            // The first token of the shortest prompt comes with the prefill, those of the others while it goes on.
-            run.take(replies, 1, started);
-        }
-        Ok::<_, EvalError>(run)
-    };
-    run()?;
-    let runs = (0..options.rounds).map(|_| run());
-    let runs = runs.collect::<Result<Vec<Run>, EvalError>>()?;
-    let (tokens_per_s, end_to_end_ms, replies) = medians(runs);
+    plain_run(model, options)?;
+    let runs = (0..options.rounds).map(|_| plain_run(model, options));
+    let mut runs = runs.collect::<Result<Vec<Run>, EvalError>>()?;
     Ok(PlainSpeed {
-        tokens_per_s,
-        end_to_end_ms,
-        replies,
+        tokens_per_s: median_of(&runs, Run::rate),
+        end_to_end_ms: median_of(&runs, |run| run.wall_ms),
+        replies: runs.pop().map_or_else(Vec::new, |run| run.replies),
     })
 }
 
-/// Times speculative decoding; `draft_len` keeps what it learns.
+fn plain_run<B: SsmBackend>(
+    model: &HybridModel<B>,
+    options: &SpeculativeOptions,
+) -> Result<Run, EvalError> {
+    let mut run = Run::default();
+    for prompts in options.prompts.chunks(options.batch) {
+        let started = Instant::now();
+        let replies = generate_batch(model, prompts, &options.sampling)?;
+        // The first token of the shortest prompt comes with the prefill, those of the others while it goes on.
+        run.take(replies, 1, started);
+    }
+    Ok(run)
+}
+
+/// Times speculative decoding, each round beside one of plain decoding; `draft_len` keeps what it learns.
 ///
 /// # Errors
 /// [`EvalError::Empty`] without a prompt or a round, or what decoding reports.
@@ -127,17 +132,18 @@ pub fn speculative<B: SsmBackend>(
     run(&mut speculation)?;
     let (mut runs, mut report) = (Vec::new(), SpeculationReport::default());
     for _ in 0..options.rounds {
+        let plain = plain_run(model, options)?;
         let (run, counted) = run(&mut speculation)?;
-        runs.push(run);
+        runs.push([plain, run]);
         report = counted;
     }
     speculation.profile = true;
     let (_, parts) = run(&mut speculation)?;
-    let (tokens_per_s, end_to_end_ms, replies) = medians(runs);
     Ok(SpeculativeSpeed {
-        tokens_per_s,
-        end_to_end_ms,
-        replies,
+        tokens_per_s: median_of(&runs, |[_, run]| run.rate()),
+        speedup: median_of(&runs, |[plain, run]| run.rate() / plain.rate()),
+        end_to_end_speedup: median_of(&runs, |[plain, run]| plain.wall_ms / run.wall_ms),
+        replies: runs.pop().map_or_else(Vec::new, |[_, run]| run.replies),
         report,
         parts,
     })
@@ -183,15 +189,15 @@ impl Run {
         self.tokens += tokens.map(|len| len.saturating_sub(earlier)).sum::<usize>();
         self.replies.extend(replies);
     }
+
+    /// Tokens decoded per second.
+    fn rate(&self) -> f64 {
+        self.tokens as f64 * 1e3 / self.decode_ms.max(1e-6)
+    }
 }
 
-/// Median tokens per second of decoding, median time of all, and the last replies.
-fn medians(mut runs: Vec<Run>) -> (f64, f64, Vec<Reply>) {
-    let rate = |run: &Run| run.tokens as f64 * 1e3 / run.decode_ms.max(1e-6);
-    let rates = median(runs.iter().map(rate).collect());
-    let walls = median(runs.iter().map(|run| run.wall_ms).collect());
-    let last = runs.pop().expect("there is a round");
-    (rates, walls, last.replies)
+fn median_of<T>(runs: &[T], number: impl Fn(&T) -> f64) -> f64 {
+    median(runs.iter().map(number).collect())
 }
 
 /// Compares greedy replies with those of plain decoding, and weighs the first difference of each by the model's own logits.
@@ -288,6 +294,7 @@ mod tests {
         for drafter in drafters {
             let found = speculative(&model, drafter, DraftLen::fixed(3), &options).unwrap();
             assert!(plain.tokens_per_s > 1.0 && found.tokens_per_s > 1.0);
+            assert!(found.speedup > 0.0 && found.end_to_end_speedup > 0.0);
             let agreement = agreement(&model, &options.prompts, &plain.replies, &found.replies);
             let expected = Agreement {
                 compared: 36,

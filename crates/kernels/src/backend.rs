@@ -18,6 +18,7 @@ use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
+use crate::weigh_drafts::{self, WeighDraftsOperands, WeighDraftsProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData, backend::Backend};
 
@@ -268,6 +269,14 @@ pub trait SsmBackend: Backend {
     /// [`argmax`](crate::argmax()).
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
         wrap::<Self, 2>(logits).argmax(1).into_primitive()
+    }
+
+    /// [`weigh_drafts`](crate::weigh_drafts()).
+    fn weigh_drafts(
+        operands: WeighDraftsOperands<Self>,
+        problem: &WeighDraftsProblem,
+    ) -> FloatTensor<Self> {
+        weigh_drafts::reference::forward::<Self>(operands, problem)
     }
 
     /// [`cross_entropy_kl`](crate::cross_entropy_kl()): values and gradient.

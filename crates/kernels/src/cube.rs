@@ -4,6 +4,7 @@
 pub(crate) mod activation;
 mod compiled;
 mod features;
+pub(crate) mod race;
 pub(crate) mod rows;
 pub(crate) mod sharers;
 pub(crate) mod sum;
@@ -30,6 +31,7 @@ use crate::squared_norm;
 use crate::ssd::{self, SsdOperands, SsdProblem};
 use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
+use crate::weigh_drafts::{self, WeighDraftsOperands, WeighDraftsProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Device, Shape, TensorData};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
@@ -232,6 +234,13 @@ where
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {
         argmax::launch::forward(logits, I::dtype())
+    }
+
+    fn weigh_drafts(
+        operands: WeighDraftsOperands<Self>,
+        problem: &WeighDraftsProblem,
+    ) -> FloatTensor<Self> {
+        weigh_drafts::launch::forward(operands, problem)
     }
 
     fn cross_entropy_kl(

@@ -16,6 +16,7 @@
 //! | [`fused_linear()`] | a block, few tokens | norm, products with weights, and a residual or a gate |
 //! | [`cached_attention()`] | attention, few tokens | rotation, new keys and values into the cache, softmax over it |
 //! | [`argmax()`] | greedy decoding | the most likely token |
+//! | [`weigh_drafts()`] | sampled speculation | how likely drafts are, and the tokens to take in their place |
 //! | [`cross_entropy_kl()`] | training | cross-entropy and forward KL of each row of logits, with their gradient |
 //! | [`squared_norm()`] | training | sum of the squares of all gradients |
 //! | [`adamw()`] | training | one step of the optimiser for one tensor |
@@ -103,6 +104,7 @@ mod tch;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod verify;
+pub mod weigh_drafts;
 
 pub use adamw::{AdamwOutput, AdamwStep, adamw};
 pub use argmax::argmax;
@@ -128,3 +130,4 @@ pub use squared_norm::squared_norm;
 pub use ssd::{SsdInputs, SsdOptions, SsdOutput, ssd};
 pub use swiglu::swiglu;
 pub use verify::{Kept, VerifyState, verify};
+pub use weigh_drafts::{WeighDraftsInputs, weigh_drafts};

@@ -1,5 +1,6 @@
 //! One cube for a row.
 
+use crate::cube::race::winner;
 use cubecl::prelude::*;
 
 /// `vectors` are in a row.
@@ -30,28 +31,8 @@ pub(super) fn argmax_rows<F: Float, I: Int, N: Size>(
             }
         }
     }
-
-    let mut values = SharedMemory::<f32>::new(units);
-    let mut places = SharedMemory::<u32>::new(units);
-    values[unit] = largest;
-    places[unit] = best as u32;
-    sync_cube();
-    #[unroll]
-    for round in 0..comptime!(units.trailing_zeros()) {
-        let stride = comptime!(units >> (round + 1));
-        if unit < stride {
-            let other = values[unit + stride];
-            let place = places[unit + stride];
-            let is_larger = other > values[unit];
-            let is_first = other == values[unit] && place < places[unit];
-            if is_larger || is_first {
-                values[unit] = other;
-                places[unit] = place;
-            }
-        }
-        sync_cube();
-    }
+    let best = winner(largest, best as u32, units);
     if unit == 0 {
-        ids[CUBE_POS_X as usize] = I::cast_from(places[0]);
+        ids[CUBE_POS_X as usize] = I::cast_from(best);
     }
 }

@@ -8,7 +8,7 @@ use crate::backend::SsmBackend;
 use crate::{
     adamw, argmax, cached_attention, causal_conv1d, cross_entropy_kl, decode_step, fused_linear,
     gated_rms_norm, masked_softmax, rms_norm, rotary, selective_scan, squared_norm, ssd, swiglu,
-    verify,
+    verify, weigh_drafts,
 };
 use burn::tensor::Device;
 
@@ -107,6 +107,12 @@ fn check_some<B: SsmBackend>(every: usize, report: &mut dyn FnMut(CaseCheck)) {
         tensors: case.check::<B>(),
     };
     check_all(every, argmax::self_test::cases(), ids, report);
+    let drafts = |case: &weigh_drafts::self_test::Case| CaseCheck {
+        op: "weigh_drafts",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    check_all(every, weigh_drafts::self_test::cases(), drafts, report);
     let loss = |case: &cross_entropy_kl::self_test::Case| CaseCheck {
         op: "cross_entropy_kl",
         case: case.label(),
@@ -318,6 +324,9 @@ mod tests {
         for case in argmax::self_test::cases() {
             let ids = case.naive(&case.logits());
             assert_tells(&case.label(), &[("ids".to_owned(), ids)]);
+        }
+        for case in weigh_drafts::self_test::cases() {
+            assert_tells(&case.label(), &case.naive());
         }
         for case in cross_entropy_kl::self_test::cases() {
             assert_tells(&case.label(), &case.naive(&case.inputs(7)));

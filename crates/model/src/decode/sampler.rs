@@ -1,6 +1,5 @@
 //! Choosing the next token from logits, on the device where that is possible.
 
-use burn::tensor::activation::softmax;
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
 use kernels::{SsmBackend, argmax, read_while};
 use rand::{Rng, SeedableRng};
@@ -116,28 +115,21 @@ impl Sampler {
         }
     }
 
-    /// The distributions that [`draw`](Self::draw) draws from, of `logits` `[batch, seq, vocab]`, where they can be had on the device: not with
-    /// top-k or top-p.
-    pub(super) fn on_device<B: Backend>(&self, logits: Tensor<B, 3>) -> Option<Tensor<B, 3>> {
+    /// The temperature, where it is all that [`draw`](Self::draw) draws by: not with top-k or top-p.
+    pub(super) fn temperature_alone(&self) -> Option<f32> {
         match &self.0 {
-            Rule::Gumbel { temperature } => Some(softmax(logits.div_scalar(*temperature), 2)),
+            Rule::Gumbel { temperature } => Some(*temperature),
             Rule::Greedy | Rule::Host { .. } => None,
         }
     }
 
-    /// The same of one row of logits on the host.
+    /// The distribution that [`draw`](Self::draw) draws from, of one row of logits on the host.
     pub(super) fn on_host(&self, logits: &[f32]) -> Vec<f32> {
         match &self.0 {
             Rule::Host { filter, .. } => filter.probabilities(logits),
             Rule::Greedy | Rule::Gumbel { .. } => unreachable!("their logits stay on the device"),
         }
     }
-}
-
-/// One token a row, distributed as the row of `weights`, `[rows, vocab]`, says: the largest weight over an exponential draw. Returns `[rows, 1]`.
-pub(super) fn draw_by<B: SsmBackend>(weights: Tensor<B, 2>) -> Tensor<B, 2, Int> {
-    let exponential = uniform(weights.dims(), &weights.device()).log().neg();
-    most_likely(weights / exponential)
 }
 
 /// Draws from `(0, 1)`, away from both ends by what keeps a logarithm of a logarithm finite in f32.

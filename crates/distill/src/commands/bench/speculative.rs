@@ -71,7 +71,7 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
                         same,
                         replay,
                     };
-                    push(&mut table, row, &found, &base);
+                    push(&mut table, row, &found);
                 }
             }
         }
@@ -179,7 +179,7 @@ fn push_plain(
     table.push(cells);
 }
 
-fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed, base: &PlainSpeed) {
+fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed) {
     let (report, parts) = (&found.report, &found.parts);
     let of_round = |ms: f64| Cell::number(ms / parts.rounds.max(1) as f64, 3);
     let all = report.rounds + report.plain_rounds;
@@ -194,8 +194,8 @@ fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed, base: &PlainSpeed
         Cell::number(f64::from(row.temperature), 1),
         Cell::text(row.draft_tokens.to_string()),
         Cell::number(found.tokens_per_s, 1),
-        Cell::number(found.tokens_per_s / base.tokens_per_s, 2),
-        Cell::number(base.end_to_end_ms / found.end_to_end_ms, 2),
+        Cell::number(found.speedup, 2),
+        Cell::number(found.end_to_end_speedup, 2),
         Cell::number(report.tokens_per_round(), 2),
         Cell::percent(report.acceptance()),
         of_round(parts.draft_ms),

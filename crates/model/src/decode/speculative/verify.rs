@@ -119,11 +119,10 @@ impl<B: SsmBackend> Verifier<'_, B> {
     }
 
     fn sampled(&mut self, drafts: Drafts<B>, logits: Tensor<B, 3>) -> Vec<(Vec<u32>, Verdict)> {
-        match self.sampler.on_device(logits.clone()) {
-            Some(verified) => {
+        match self.sampler.temperature_alone() {
+            Some(temperature) => {
                 let drafted = drafts.logits.clone();
-                let drafted = drafted.and_then(|logits| self.sampler.on_device(logits));
-                let choices = Choices::new(&drafts, verified, drafted);
+                let choices = Choices::new(&drafts, logits, drafted, temperature);
                 choices.judge(&mut || self.rng.random())
             }
             None => self.sampled_on_host(drafts, logits),

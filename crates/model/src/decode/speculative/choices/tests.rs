@@ -12,6 +12,7 @@ const VOCAB: usize = 32;
 const DRAFTS: usize = 3;
 const ROWS: usize = 10_000;
 const DRAWS: usize = 1_000_000;
+const TEMPERATURE: f32 = 0.9;
 /// Statistics of the tests, as ratios to the value of one in a hundred: all draws of the process share one generator, so no run is like
 /// another, and a right rule passes this once in a million times.
 const UNLIKELY: f64 = 1.6;
@@ -29,14 +30,17 @@ fn worst(certain: bool, bias: f32) -> f64 {
     let p = logits(2.0, &[0.0; (DRAFTS + 1) * VOCAB]);
     let q = logits(1.5, &p[..DRAFTS * VOCAB]);
     let device = Default::default();
-    let distributions = |values: &[f32]| -> Tensor<Inner, 3> {
+    let logits = |values: &[f32]| -> Tensor<Inner, 3> {
         let positions = values.len() / VOCAB;
         let values = TensorData::new(values.to_vec(), [1, positions, VOCAB]);
-        softmax(Tensor::from_data(values, &device), 2)
+        Tensor::from_data(values, &device)
     };
-    let (verified, drafted) = (distributions(&p), distributions(&q));
-    let expected: Vec<f32> = verified.clone().into_data().iter::<f32>().collect();
-    let of_drafter: Vec<f32> = drafted.clone().into_data().iter::<f32>().collect();
+    let (verified, drafted) = (logits(&p), logits(&q));
+    let distributions = |logits: &Tensor<Inner, 3>| -> Vec<f32> {
+        let scaled = logits.clone().div_scalar(TEMPERATURE);
+        softmax(scaled, 2).into_data().iter::<f32>().collect()
+    };
+    let (expected, of_drafter) = (distributions(&verified), distributions(&drafted));
     let verified = verified.repeat_dim(0, ROWS);
     let drafted = drafted.repeat_dim(0, ROWS);
     let mut counts = vec![vec![0; VOCAB]; DRAFTS + 1];
@@ -62,7 +66,7 @@ fn worst(certain: bool, bias: f32) -> f64 {
             logits: None,
         };
         let drafted = (!certain).then(|| drafted.clone());
-        let mut choices = Choices::new(&drafts, verified.clone(), drafted);
+        let mut choices = Choices::new(&drafts, verified.clone(), drafted, TEMPERATURE);
         choices.verified.iter_mut().for_each(|p| *p *= bias);
         let verdicts = choices.judge(&mut || rng.random());
         for ((drafts, verdict), row) in verdicts.into_iter().zip(&rows) {

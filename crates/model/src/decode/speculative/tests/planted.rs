@@ -41,7 +41,7 @@ impl<P: Fn(usize, usize) -> (usize, usize)> Drafter<Inner> for Planted<P> {
         let mut counts = Vec::new();
         for (row, unread) in unread.iter().enumerate() {
             // The first call brings the last token of the prompt.
-            let new = unread.len() - usize::from(self.round == 0);
+            let new = unread.len().saturating_sub(usize::from(self.round == 0));
             let script = &self.scripts[row];
             assert_eq!(
                 unread[unread.len() - new..],
