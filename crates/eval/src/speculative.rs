@@ -32,8 +32,6 @@ pub struct SpeculativeOptions {
 pub struct PlainSpeed {
     /// Tokens decoded after the first, per second, all sequences together.
     pub tokens_per_s: f64,
-    /// Time from the prompt to the last token, in milliseconds.
-    pub end_to_end_ms: f64,
     /// The replies of the last round.
     pub replies: Vec<Reply>,
 }
@@ -81,7 +79,6 @@ pub fn plain<B: SsmBackend>(
     let mut runs = runs.collect::<Result<Vec<Run>, EvalError>>()?;
     Ok(PlainSpeed {
         tokens_per_s: median_of(&runs, Run::rate),
-        end_to_end_ms: median_of(&runs, |run| run.wall_ms),
         replies: runs.pop().map_or_else(Vec::new, |run| run.replies),
     })
 }

@@ -20,7 +20,7 @@ use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use crate::weigh_drafts::{self, WeighDraftsOperands, WeighDraftsProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Device, Int, Shape, Tensor, TensorData, backend::Backend};
+use burn::tensor::{DType, Device, Shape, backend::Backend};
 
 /// What a state-space operation returns.
 #[derive(Clone, Debug)]
@@ -58,17 +58,6 @@ pub struct DeviceMemory {
 /// overrides what it can do faster. The methods take primitives whose shapes the public functions
 /// have checked; call those functions, not these methods.
 pub trait SsmBackend: Backend {
-    /// Whether calls return before the device has done what they ask: what comes after a read can then be asked for
-    /// [while](crate::read_while) it is under way.
-    const IS_QUEUED: bool = false;
-
-    /// [`read_while`](crate::read_while).
-    fn read_while<T>(ids: IntTensor<Self>, ask: impl FnOnce() -> T) -> (TensorData, T) {
-        // The rank does not matter to the data.
-        let data = Tensor::<Self, 1, Int>::from_primitive(ids).into_data();
-        (data, ask())
-    }
-
     /// What this process holds of a device's own memory; `None` where that is the host's, or cannot be told. Waits for what
     /// was asked of the device before.
     fn device_memory(_device: &Device<Self>) -> Option<DeviceMemory> {

@@ -33,10 +33,8 @@ use crate::swiglu::{self, SwigluOperands, SwigluProblem};
 use crate::verify::{self, VerifyOperands, VerifyProblem};
 use crate::weigh_drafts::{self, WeighDraftsOperands, WeighDraftsProblem};
 use burn::tensor::ops::{FloatTensor, IntTensor};
-use burn::tensor::{DType, Device, Shape, TensorData};
+use burn::tensor::{DType, Device, Shape};
 use burn_cubecl::{CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement};
-use cubecl::server::CopyDescriptor;
-use cubecl_common::reader::read_sync;
 
 impl<R, F, I, BT> SsmBackend for CubeBackend<R, F, I, BT>
 where
@@ -215,21 +213,6 @@ where
         problem: &CachedAttentionProblem,
     ) -> [FloatTensor<Self>; 3] {
         cached_attention::launch::forward::<R, F, I, BT>(operands, problem)
-    }
-
-    const IS_QUEUED: bool = true;
-
-    fn read_while<T>(ids: IntTensor<Self>, ask: impl FnOnce() -> T) -> (TensorData, T) {
-        let dtype = ids.dtype;
-        let ids = tensor::operand(ids, dtype);
-        let shape = ids.meta.shape().clone();
-        let strides = ids.meta.strides().clone();
-        let bytes = CopyDescriptor::new(ids.handle.binding(), shape.clone(), strides, dtype.size());
-        // The copy is in the queue when this returns.
-        let bytes = ids.client.read_one_tensor_async(bytes);
-        let asked = ask();
-        let bytes = read_sync(bytes).expect("the device answers");
-        (TensorData::from_bytes(bytes, shape, dtype), asked)
     }
 
     fn argmax(logits: FloatTensor<Self>) -> IntTensor<Self> {

@@ -11,8 +11,8 @@ use burn::tensor::Tensor;
 use kernels::SsmBackend;
 
 use super::prefill::{prefill, prefill_piece};
-use super::row::{Row, most_left};
-use super::sampler::{Sampler, read_ids_while, token_tensor};
+use super::row::Row;
+use super::sampler::{Sampler, read_ids, token_tensor};
 use super::{Reply, Sampling};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
@@ -42,18 +42,6 @@ pub(super) fn generate_rows<B: SsmBackend>(
     sampling: &Sampling,
     each: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<Vec<Reply>, ModelError> {
-    decode(model, prompts, sampling, B::IS_QUEUED, each)
-}
-
-/// As [`generate_rows`]. With `queues_ahead` the next step is queued before the tokens of this one are read, so that the device has work
-/// while they travel; a reply that ends before `max_tokens` costs a step more, which nobody hears.
-fn decode<B: SsmBackend>(
-    model: &HybridModel<B>,
-    prompts: &[Vec<u32>],
-    sampling: &Sampling,
-    queues_ahead: bool,
-    each: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-) -> Result<Vec<Reply>, ModelError> {
     check(prompts, model.config().llama.vocab_size)?;
     let (Some(shortest), Some(longest)) = (
         prompts.iter().map(Vec::len).min(),
@@ -79,12 +67,7 @@ fn decode<B: SsmBackend>(
     let mut position = shortest;
     loop {
         let drawn = sampler.draw(logits);
-        // The first token is not kept waiting, and a prompt's own tokens come from the host.
-        let goes_on = prefill_ms.is_some() && position >= longest && most_left(&rows, sampling) > 1;
-        let (ids, ahead) = read_ids_while(drawn.clone(), || {
-            (queues_ahead && goes_on)
-                .then(|| last_logits(model, model.hidden_cached(drawn.clone(), &mut cache)))
-        });
+        let ids = read_ids(drawn.clone());
         let now_ms = started.elapsed().as_secs_f64() * 1e3;
         prefill_ms.get_or_insert(now_ms);
         let mut next = Vec::with_capacity(rows.len());
@@ -97,14 +80,12 @@ fn decode<B: SsmBackend>(
         if rows.iter().all(Row::is_over) {
             break;
         }
-        logits = ahead.unwrap_or_else(|| {
-            // What was drawn is on the device already.
-            let tokens = match position < longest {
-                true => token_tensor(&next, &device),
-                false => drawn,
-            };
-            last_logits(model, model.hidden_cached(tokens, &mut cache))
-        });
+        // What was drawn is on the device already.
+        let tokens = match position < longest {
+            true => token_tensor(&next, &device),
+            false => drawn,
+        };
+        logits = last_logits(model, model.hidden_cached(tokens, &mut cache));
         position += 1;
     }
     let prefill_ms = prefill_ms.unwrap_or_default();

@@ -4,13 +4,6 @@ use std::ops::ControlFlow;
 
 use super::{Finish, Reply, Sampling};
 
-/// Most tokens that one of `rows` may still get; 0 if all are over.
-pub(super) fn most_left(rows: &[Row], sampling: &Sampling) -> usize {
-    let going = rows.iter().filter(|row| !row.is_over());
-    let left = going.map(|row| sampling.max_tokens - row.tokens.len());
-    left.max().unwrap_or(0)
-}
-
 /// A reply being drawn.
 #[derive(Default)]
 pub(super) struct Row {
@@ -47,6 +40,11 @@ impl Row {
 
     pub(super) fn is_over(&self) -> bool {
         self.finish.is_some()
+    }
+
+    /// Tokens drawn so far.
+    pub(super) fn len(&self) -> usize {
+        self.tokens.len()
     }
 
     /// The reply, after a prefill that took `prefill_ms`.

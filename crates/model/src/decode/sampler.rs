@@ -1,7 +1,7 @@
 //! Choosing the next token from logits, on the device where that is possible.
 
 use burn::tensor::{Distribution, Int, Tensor, TensorData, backend::Backend};
-use kernels::{SsmBackend, argmax, read_while};
+use kernels::{SsmBackend, argmax};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -224,17 +224,8 @@ fn most_likely_first(order: &mut [u32], logits: &[f32], count: usize) {
 }
 
 /// Reads indices back to the host.
-pub(super) fn read_ids<B: SsmBackend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
-    read_ids_while(ids, || ()).0
-}
-
-/// As [`read_ids`], asking the device for more meanwhile.
-pub(super) fn read_ids_while<B: SsmBackend, T>(
-    ids: Tensor<B, 2, Int>,
-    ask: impl FnOnce() -> T,
-) -> (Vec<u32>, T) {
-    let (ids, asked) = read_while(ids, ask);
-    (ids.iter::<i64>().map(|id| id as u32).collect(), asked)
+pub(super) fn read_ids<B: Backend>(ids: Tensor<B, 2, Int>) -> Vec<u32> {
+    ids.into_data().iter::<i64>().map(|id| id as u32).collect()
 }
 
 /// Rows of equal length as a `[batch, seq]` tensor.

@@ -182,35 +182,3 @@ fn tokens_are_told_as_they_are_drawn_and_a_break_ends_the_reply() {
     assert_eq!(reply.tokens, told);
     assert_eq!(reply.finish, Finish::Stop);
 }
-
-#[test]
-fn steps_queued_before_tokens_are_read_give_the_same_replies() {
-    for mixer in [MixerKind::Attention, MixerKind::Mamba1, MixerKind::Mamba2] {
-        let model = tiny(mixer);
-        let greedy = Sampling::greedy(12);
-        let stop = generate_batch(&model, &prompts(), &greedy).unwrap()[2].tokens[4];
-        let top_k = Sampling {
-            top_k: Some(5),
-            ..Sampling::with_temperature(12, 1.5, 3)
-        };
-        for sampling in [greedy.clone(), greedy.stop_at([stop]), top_k] {
-            for cut in [3, 40] {
-                let decode = |queues_ahead| {
-                    let mut told = vec![Vec::new(); 4];
-                    let mut each = |row: usize, token| {
-                        told[row].push(token);
-                        match row == 1 && told[1].len() == cut {
-                            true => ControlFlow::Break(()),
-                            false => ControlFlow::Continue(()),
-                        }
-                    };
-                    let replies = decode(&model, &prompts(), &sampling, queues_ahead, &mut each);
-                    let of = |reply: Reply| (reply.tokens, reply.finish);
-                    let replies: Vec<_> = replies.unwrap().into_iter().map(of).collect();
-                    (replies, told)
-                };
-                assert_eq!(decode(true), decode(false), "{mixer:?}, {cut}");
-            }
-        }
-    }
-}

@@ -6,19 +6,15 @@ pub use auto::AutoDraftLen;
 
 /// Chooses the draft length K of each round. Replies do not depend on it, their speed does.
 #[derive(Clone, Debug)]
-pub struct DraftLen {
-    rule: Rule,
-    /// The next length, where it was asked for before its round
-    planned: Option<usize>,
-}
-
-#[derive(Clone, Debug)]
-enum Rule {
-    /// These lengths in turn, from the first again after the last
+pub enum DraftLen {
+    /// These lengths in turn, from the first again after the last; 0 is a plain step
     Cycle {
+        /// At least one
         lengths: Vec<usize>,
+        /// Index of the next
         next: usize,
     },
+    /// The length that pays most on this device, by what was measured; 0 while none pays
     Auto(AutoDraftLen),
 }
 
@@ -29,9 +25,6 @@ pub struct Round {
     pub draft_len: usize,
     /// Time from the first draft to the last token on the host
     pub wall_ms: f64,
-    /// Whether such rounds in a row take this long; a plain step that another one does not follow takes longer where steps are queued
-    /// ahead
-    pub is_steady: bool,
     /// Drafts and accepted drafts of each sequence that was not over
     pub sequences: Vec<[usize; 2]>,
 }
@@ -42,62 +35,45 @@ impl DraftLen {
         Self::cycle(vec![draft_len])
     }
 
-    /// `lengths` in turn, from the first again after the last; 0 is a plain step.
+    /// `lengths` in turn.
     pub fn cycle(lengths: Vec<usize>) -> Self {
-        Self::by(Rule::Cycle { lengths, next: 0 })
+        Self::Cycle { lengths, next: 0 }
     }
 
-    /// Up to `most`: the length that pays most on this device, by what was measured; 0 while none pays.
+    /// Up to `most`, by measurement.
     pub fn auto(most: usize) -> Self {
-        Self::by(Rule::Auto(AutoDraftLen::new(most)))
-    }
-
-    fn by(rule: Rule) -> Self {
-        let planned = None;
-        Self { rule, planned }
+        Self::Auto(AutoDraftLen::new(most))
     }
 
     /// No length is above this.
     pub fn most(&self) -> usize {
-        match &self.rule {
-            Rule::Cycle { lengths, .. } => lengths.iter().copied().max().unwrap_or(0),
-            Rule::Auto(auto) => auto.most(),
+        match self {
+            Self::Cycle { lengths, .. } => lengths.iter().copied().max().unwrap_or(0),
+            Self::Auto(auto) => auto.most(),
         }
     }
 
     /// Starts a call that draws at most `max_tokens` for each sequence.
     pub(super) fn begin(&mut self, max_tokens: usize) {
-        self.planned = None;
-        match &mut self.rule {
-            Rule::Cycle { next, .. } => *next = 0,
-            Rule::Auto(auto) => auto.begin(max_tokens),
+        match self {
+            Self::Cycle { next, .. } => *next = 0,
+            Self::Auto(auto) => auto.begin(max_tokens),
         }
     }
 
-    /// The length of the next round.
     pub(super) fn next(&mut self) -> usize {
-        if let Some(planned) = self.planned.take() {
-            return planned;
-        }
-        match &mut self.rule {
-            Rule::Cycle { lengths, next } => {
+        match self {
+            Self::Cycle { lengths, next } => {
                 let length = lengths.get(*next).copied().unwrap_or(0);
                 *next = (*next + 1) % lengths.len().max(1);
                 length
             }
-            Rule::Auto(auto) => auto.choose(),
+            Self::Auto(auto) => auto.choose(),
         }
     }
 
-    /// Whether the next round is a plain step, decided now, before what the present one measures is known.
-    pub(super) fn is_plain_next(&mut self) -> bool {
-        let planned = self.next();
-        self.planned = Some(planned);
-        planned == 0
-    }
-
     pub(super) fn observe(&mut self, round: &Round) {
-        if let Rule::Auto(auto) = &mut self.rule {
+        if let Self::Auto(auto) = self {
             auto.observe(round);
         }
     }
@@ -107,7 +83,6 @@ impl Round {
     pub(super) fn new(draft_len: usize) -> Self {
         Self {
             draft_len,
-            is_steady: true,
             ..Self::default()
         }
     }
@@ -133,18 +108,6 @@ mod tests {
         assert_eq!(draft_len.most(), 5);
         let drawn: Vec<usize> = (0..5).map(|_| draft_len.next()).collect();
         assert_eq!(drawn, [2, 0, 5, 2, 0]);
-        draft_len.begin(10);
-        assert_eq!(draft_len.next(), 2);
-    }
-
-    #[test]
-    fn a_length_asked_for_early_is_that_of_the_next_round() {
-        let mut draft_len = DraftLen::cycle(vec![2, 0, 0, 5]);
-        assert!(!draft_len.is_plain_next());
-        assert_eq!(draft_len.next(), 2);
-        assert!(draft_len.is_plain_next());
-        assert_eq!([0; 2].map(|_| draft_len.next()), [0, 0]);
-        assert!(!draft_len.is_plain_next());
         draft_len.begin(10);
         assert_eq!(draft_len.next(), 2);
     }

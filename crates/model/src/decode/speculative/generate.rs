@@ -12,7 +12,7 @@ use super::draft_len::{DraftLen, Round};
 use super::report::SpeculationReport;
 use super::verify::{RowVerdict, Verifier, ms_since};
 use crate::decode::batch::check;
-use crate::decode::row::{Row, most_left};
+use crate::decode::row::Row;
 use crate::decode::{Reply, Sampler, Sampling};
 use crate::error::ModelError;
 use crate::hybrid::HybridModel;
@@ -54,27 +54,6 @@ pub fn generate_speculative<B: SsmBackend>(
     speculation: &mut Speculation,
     each: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
 ) -> Result<(Vec<Reply>, SpeculationReport), ModelError> {
-    speculate(
-        model,
-        drafter,
-        prompts,
-        sampling,
-        speculation,
-        B::IS_QUEUED,
-        each,
-    )
-}
-
-/// As [`generate_speculative`]; with `queues_ahead` a plain step is queued before the tokens of the one before it are read.
-pub(super) fn speculate<B: SsmBackend>(
-    model: &HybridModel<B>,
-    drafter: &mut dyn Drafter<B>,
-    prompts: &[Vec<u32>],
-    sampling: &Sampling,
-    speculation: &mut Speculation,
-    queues_ahead: bool,
-    each: &mut dyn FnMut(usize, u32) -> ControlFlow<()>,
-) -> Result<(Vec<Reply>, SpeculationReport), ModelError> {
     let vocab_size = model.config().llama.vocab_size;
     check(prompts, vocab_size)?;
     if let Some(found) = drafter.vocab_size().filter(|found| *found != vocab_size) {
@@ -97,7 +76,6 @@ pub(super) fn speculate<B: SsmBackend>(
         sampler: Sampler::new::<B>(sampling, &device),
         rng: ChaCha8Rng::seed_from_u64(sampling.seed),
         drawn: None,
-        ahead: None,
         profile: speculation.profile,
     };
 
@@ -112,11 +90,7 @@ pub(super) fn speculate<B: SsmBackend>(
 
     draft_len.begin(sampling.max_tokens);
     let mut unread: Vec<Vec<u32>> = last.iter().map(|token| vec![*token]).collect();
-    loop {
-        let left = most_left(&rows, sampling);
-        if left == 0 {
-            break;
-        }
+    while let Some(left) = most_left(&rows, sampling) {
         let round_started = Instant::now();
         // The last token needs no draft: the verifier draws one itself.
         let wanted = draft_len.next().min(left - 1);
@@ -124,18 +98,13 @@ pub(super) fn speculate<B: SsmBackend>(
             .then(|| some_drafts(drafter, &mut unread, wanted, &mut verifier.sampler))
             .flatten();
         let drafted = drafts.as_ref().map_or(0, |drafts| drafts.tokens.dims()[1]);
-        let was_queued = verifier.ahead.is_some();
-        let mut goes_on = false;
         let verdicts = match drafts {
             Some(drafts) => {
                 verifier.wait();
                 report.draft_ms += ms_since(round_started);
                 verifier.round(&last, drafts, &mut report)
             }
-            None => {
-                goes_on = queues_ahead && left > 1 && draft_len.is_plain_next();
-                verifier.step(&last, goes_on)
-            }
+            None => verifier.step(&last),
         };
 
         let now_ms = ms_since(started);
@@ -166,7 +135,6 @@ pub(super) fn speculate<B: SsmBackend>(
             report.host_ms += ms_since(host_started);
         }
         round.wall_ms = ms_since(round_started);
-        round.is_steady = drafted > 0 || !queues_ahead || (was_queued && goes_on);
         let bytes = verifier.cache.state_bytes() / rows.len();
         report.state_bytes = report.state_bytes.max(bytes);
         report.drafter_bytes = drafter.state_bytes() / rows.len();
@@ -175,6 +143,12 @@ pub(super) fn speculate<B: SsmBackend>(
     }
     let replies = rows.into_iter().map(|row| row.into_reply(prefill_ms));
     Ok((replies.collect(), report))
+}
+
+/// Most tokens that a reply may still get; none if all are over.
+fn most_left(rows: &[Row], sampling: &Sampling) -> Option<usize> {
+    let going = rows.iter().filter(|row| !row.is_over());
+    going.map(|row| sampling.max_tokens - row.len()).max()
 }
 
 /// Lets the drafter read what is `unread` and guess; none if it guesses nothing.

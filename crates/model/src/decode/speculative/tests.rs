@@ -138,34 +138,6 @@ fn lengths_may_change_in_every_round() {
 }
 
 #[test]
-fn plain_steps_may_be_queued_ahead_between_drafts() {
-    for (name, model) in models() {
-        let prompts = prompts(4);
-        let script = generate_batch(&model, &prompts, &Sampling::greedy(70)).unwrap();
-        let stop = script[0].tokens[21];
-        for sampling in [Sampling::greedy(60), Sampling::greedy(60).stop_at([stop])] {
-            let plain = generate_batch(&model, &prompts, &sampling).unwrap();
-            let lengths = vec![0, 0, 0, 4, 0, 0, 2, 3, 0];
-            for draft_len in [DraftLen::cycle(lengths), DraftLen::auto(8)] {
-                let mut planted = Planted::new(&script, |row, round| (4, (3 * row + round) % 5));
-                let (found, report) = super::generate::speculate(
-                    &model,
-                    &mut planted,
-                    &prompts,
-                    &sampling,
-                    &mut Speculation::new(draft_len),
-                    true,
-                    &mut |_, _| ControlFlow::Continue(()),
-                )
-                .unwrap();
-                assert_same_replies(&name, &found, &plain);
-                assert!(report.plain_rounds > 3, "{name}: {report:?}");
-            }
-        }
-    }
-}
-
-#[test]
 fn planted_drafts_right_and_wrong_do_not_change_a_reply() {
     for (name, model) in models() {
         for batch in [1, 4] {

@@ -14,7 +14,7 @@ use super::report::SpeculationReport;
 use crate::cache::Cache;
 use crate::decode::Sampler;
 use crate::decode::batch::last_logits;
-use crate::decode::sampler::{most_likely, read_ids, read_ids_while, token_tensor};
+use crate::decode::sampler::{most_likely, read_ids, token_tensor};
 use crate::hybrid::HybridModel;
 
 /// What one row of a round adds.
@@ -33,43 +33,26 @@ pub(super) struct Verifier<'a, B: SsmBackend> {
     pub(super) rng: ChaCha8Rng,
     /// The last token of each row, `[batch, 1]`, where a plain step has left it on the device
     pub(super) drawn: Option<Tensor<B, 2, Int>>,
-    /// Logits of the next step, `[batch, vocab]`, where the last one has queued it
-    pub(super) ahead: Option<Tensor<B, 2>>,
     /// Whether to wait for the device where times are taken
     pub(super) profile: bool,
 }
 
 impl<B: SsmBackend> Verifier<'_, B> {
-    /// A plain step after `last`, the last token of each row. With `goes_on` a plain step must follow: it is queued before the tokens
-    /// of this one are read.
-    pub(super) fn step(&mut self, last: &[u32], goes_on: bool) -> Vec<RowVerdict> {
-        let logits = match self.ahead.take() {
-            Some(logits) => logits,
-            None => {
-                let tokens = self.column(last);
-                self.logits_after(tokens)
-            }
-        };
-        let drawn = self.sampler.draw(logits);
-        let (ids, ()) = read_ids_while(drawn.clone(), || match goes_on {
-            true => self.ahead = Some(self.logits_after(drawn)),
-            false => self.drawn = Some(drawn),
-        });
-        let verdict = |token| RowVerdict {
-            tokens: vec![token],
-            drafted: 0,
-        };
-        ids.into_iter().map(verdict).collect()
-    }
-
-    /// Logits `[batch, vocab]` after one more token a row.
-    fn logits_after(&mut self, tokens: Tensor<B, 2, Int>) -> Tensor<B, 2> {
+    /// A plain step after `last`, the last token of each row.
+    pub(super) fn step(&mut self, last: &[u32]) -> Vec<RowVerdict> {
+        let tokens = self.column(last);
         // Tokens dropped in the last round are made up for by a pass that can replay; after it they are settled.
         let hidden = match self.cache.keeps_all() {
             true => self.model.hidden_cached(tokens, &mut self.cache),
             false => self.model.hidden_verify(tokens, &mut self.cache),
         };
-        last_logits(self.model, hidden)
+        let drawn = self.sampler.draw(last_logits(self.model, hidden));
+        self.drawn = Some(drawn.clone());
+        let verdict = |token| RowVerdict {
+            tokens: vec![token],
+            drafted: 0,
+        };
+        read_ids(drawn).into_iter().map(verdict).collect()
     }
 
     /// Reads `last` and the drafts in one pass and judges them.

@@ -6,7 +6,7 @@ use super::Round;
 /// dear.
 const PLAIN_STEPS: usize = 3;
 /// Rounds with drafts before a plain step is measured again.
-const PLAIN_AGAIN: usize = 96;
+const PLAIN_AGAIN: usize = 48;
 /// Last times kept of each length; their median is its cost.
 const REMEMBERED: usize = 9;
 /// What an observation of acceptance weighs after one more round.
@@ -110,14 +110,12 @@ impl AutoDraftLen {
             0 => self.predicted(round.draft_len).unwrap_or(0.0),
             _ => round.wall_ms,
         };
-        if round.is_steady {
-            self.costs[round.draft_len].observe(round.wall_ms);
-        }
-        if round.draft_len == 0 && round.is_steady {
-            self.since_plain = 0;
-        }
+        self.costs[round.draft_len].observe(round.wall_ms);
+        self.since_plain = match round.draft_len {
+            0 => 0,
+            _ => self.since_plain + 1,
+        };
         if round.draft_len > 0 {
-            self.since_plain += 1;
             for counts in self.positions.iter_mut().flatten() {
                 *counts *= DECAY;
             }

@@ -120,18 +120,3 @@ fn the_longest_length_is_kept_to() {
     let (_, lengths) = Bench::new([1.0, 0.0], 1.0).run(&mut AutoDraftLen::new(0), 50);
     assert_eq!(lengths, [50]);
 }
-
-#[test]
-fn plain_steps_that_are_not_followed_by_others_do_not_count_as_their_cost() {
-    let mut auto = AutoDraftLen::new(8);
-    Bench::new([2.0, 0.2], 0.1).run(&mut auto, 300);
-    let mut alone = Round::new(0);
-    alone.count(0, 0);
-    alone.wall_ms = 50.0;
-    alone.is_steady = false;
-    for _ in 0..20 {
-        auto.observe(&alone);
-    }
-    let plain_ms = auto.costs[0].ms().unwrap();
-    assert!((0.9..1.1).contains(&plain_ms), "{plain_ms}");
-}
