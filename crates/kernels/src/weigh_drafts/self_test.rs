@@ -6,7 +6,7 @@ use crate::primitive::{unwrap, wrap};
 use crate::seeded::Seeded;
 use crate::self_test::TensorCheck;
 use crate::self_test::host::{device, download, free_nan, upload};
-use burn::tensor::{DType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Int, Tensor, TensorData, backend::Backend};
 
 /// Sequences, and how many drafts each has; the longest number is that of all drafts.
 #[derive(Clone, Debug)]
@@ -39,6 +39,11 @@ pub(crate) fn cases() -> Vec<Case> {
         case(&[8], 49_152, 1.0, true),
         half,
     ]
+}
+
+/// Whether the backend has the case's type.
+pub(crate) fn is_supported<B: Backend>(case: &Case) -> bool {
+    B::supports_dtype(&device::<B>(), case.dtype)
 }
 
 impl Case {
