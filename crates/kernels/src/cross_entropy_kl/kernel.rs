@@ -1,6 +1,6 @@
 //! One cube for a row: sums in one pass over the logits, the gradient in a second.
 
-use crate::cube::sum::{across, largest_of};
+use crate::cube::sum::{across, lane_of, largest_of};
 use cubecl::prelude::*;
 
 /// Below every logit, and finite so that differences with it are no NaN.
@@ -133,11 +133,7 @@ pub(super) fn cross_entropy_kl_rows<F: Float, T: Float, I: Int, N: Size>(
     let label_lane = label % N::value();
     if live && unit == 0 {
         let holder = Vector::<f32, N>::cast_from(student[first + label_vector]);
-        let mut logit = f32::new(0.0);
-        #[unroll]
-        for lane in 0..N::value() {
-            logit = select(label_lane == lane, holder[lane], logit);
-        }
+        let logit = lane_of::<N>(holder, label_lane);
         values[row * 2] = student_top - logit + student_total.ln();
         let mut kl = f32::new(0.0);
         if comptime!(layout.has_teacher) {

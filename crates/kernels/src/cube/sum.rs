@@ -1,4 +1,4 @@
-//! Sums in a fixed order: of a vector's elements, and the second half of every sum over rows, partial sums to one.
+//! Sums in a fixed order: of a vector's elements, beside what else is asked of one, and the second half of every sum over rows, partial sums to one.
 
 use super::tensor::empty;
 use burn::tensor::{DType, Shape};
@@ -20,6 +20,17 @@ pub(crate) fn across<N: Size>(vector: Vector<f32, N>) -> f32 {
         sum += vector[lane];
     }
     sum
+}
+
+/// The element of a vector at `wanted`, which need not be known to the compiler.
+#[cube]
+pub(crate) fn lane_of<N: Size>(vector: Vector<f32, N>, wanted: usize) -> f32 {
+    let mut value = f32::new(0.0);
+    #[unroll]
+    for lane in 0..N::value() {
+        value = select(wanted == lane, vector[lane], value);
+    }
+    value
 }
 
 /// Largest of a vector's elements.

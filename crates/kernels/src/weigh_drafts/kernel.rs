@@ -2,7 +2,7 @@
 
 use super::{NOTHING_LEFT, UNIFORM};
 use crate::cube::race::winner;
-use crate::cube::sum::{across, largest_of};
+use crate::cube::sum::{across, lane_of, largest_of};
 use cubecl::prelude::*;
 
 /// Below every logit, and finite so that differences with it are no NaN.
@@ -75,12 +75,7 @@ fn sums_of<F: Float, N: Size>(
 #[cube]
 fn value_at<F: Float, N: Size>(row: &Array<Vector<F, N>>, first: usize, token: usize) -> f32 {
     let holder = Vector::<f32, N>::cast_from(row[first + token / N::value()]);
-    let mut value = f32::new(0.0);
-    #[unroll]
-    for lane in 0..N::value() {
-        value = select(token % N::value() == lane, holder[lane], value);
-    }
-    value
+    lane_of::<N>(holder, token % N::value())
 }
 
 /// The position at `CUBE_POS_X`; `vectors` are those of a row, logits are multiplied by `scale`.
