@@ -1,7 +1,7 @@
 //! Launch of the CubeCL kernel.
 
 use super::kernel::argmax_rows;
-use crate::cube::tensor::{array, empty, operand, vector_size};
+use crate::cube::tensor::{array, as_it_is, empty, halving_units, vector_size};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -14,12 +14,11 @@ const LOAD_BYTES: usize = 16;
 /// [`argmax`](super::argmax()) on primitives; ids are of type `ids`.
 pub(crate) fn forward<R: CubeRuntime>(logits: CubeTensor<R>, ids: DType) -> CubeTensor<R> {
     let dtype = logits.dtype;
-    let logits = operand(logits, dtype);
+    let logits = as_it_is(logits);
     let client = logits.client.clone();
     let [rows, vocab] = [logits.meta.shape()[0], logits.meta.shape()[1]];
     let wide = vector_size(&logits, vocab, LOAD_BYTES / dtype.size());
-    let most = client.properties().hardware.max_units_per_cube as usize;
-    let units = UNITS.min(1 << most.ilog2());
+    let units = halving_units(&logits, UNITS);
     let out = empty(&logits, [rows, 1], ids);
     // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
     unsafe {

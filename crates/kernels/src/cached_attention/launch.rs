@@ -2,7 +2,7 @@
 
 use super::kernel::{Layout, cached_attention_kernel};
 use super::{CachedAttentionOperands, CachedAttentionProblem, reference};
-use crate::cube::tensor::{array, empty, operand};
+use crate::cube::tensor::{array, as_it_is, empty, operand};
 use crate::fused_linear::FEW_ROWS;
 use burn::tensor::DType;
 use burn_cubecl::{
@@ -69,11 +69,10 @@ where
 
 /// The tensor to be written over: itself, without gaps, or a copy if something else holds it.
 fn writable<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
-    let dtype = tensor.dtype;
-    match tensor.can_mut() {
-        true => operand(tensor, dtype),
-        false => operand(tensor.copy(), dtype),
-    }
+    as_it_is(match tensor.can_mut() {
+        true => tensor,
+        false => tensor.copy(),
+    })
 }
 
 /// Fits a query to a cube; none if its head is too wide.

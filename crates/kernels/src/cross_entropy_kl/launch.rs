@@ -2,7 +2,7 @@
 
 use super::kernel::{Layout, cross_entropy_kl_rows};
 use super::{CrossEntropyKlOperands, CrossEntropyKlProblem};
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{as_it_is, empty, halving_units, operand, vector_size};
 use burn::tensor::{DType, TensorMetadata};
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
@@ -27,12 +27,11 @@ where
     BT: BoolElement,
 {
     let dtype = operands.student.dtype;
-    let student = operand(operands.student, dtype);
+    let student = as_it_is(operands.student);
     let client = student.client.clone();
     let has_teacher = operands.teacher.is_some();
-    let most = client.properties().hardware.max_units_per_cube as usize;
     let layout = Layout {
-        units: UNITS.min(1 << most.ilog2()),
+        units: halving_units(&student, UNITS),
         has_teacher,
         has_gradient: p.with_gradient,
     };
@@ -41,22 +40,15 @@ where
     let wide = vector_size(&student, p.vocab, LOAD_BYTES / widest);
     // Stands for what is absent; never read or written.
     let unused = |dtype| empty(&student, [wide], dtype);
-    let teacher = match operands.teacher {
-        Some(teacher) => {
-            let dtype = teacher.dtype;
-            operand(teacher, dtype)
-        }
-        None => unused(dtype),
-    };
+    let teacher = operands.teacher.map_or_else(|| unused(dtype), as_it_is);
     let gradient = match p.with_gradient {
         true => empty(&student, student.shape(), dtype),
         false => unused(dtype),
     };
-    let labels_dtype = operands.labels.dtype;
-    let labels = operand(operands.labels, labels_dtype);
+    let labels = as_it_is(operands.labels);
     let [ce_weights, kl_weights] = operands.weights.map(|weight| operand(weight, DType::F32));
     let values = empty(&student, [p.rows, 2], DType::F32);
-    let dtypes = [dtype, teacher.dtype, labels_dtype];
+    let dtypes = [dtype, teacher.dtype, labels.dtype];
     let dim = CubeDim::new_1d(layout.units as u32);
     // SAFETY: the kernel reads and writes where the sizes it is given allow, and its loops end.
     unsafe {

@@ -25,6 +25,12 @@ pub(crate) fn operand<R: CubeRuntime>(tensor: CubeTensor<R>, dtype: DType) -> Cu
     )
 }
 
+/// As [`operand`], in the element type that the tensor has.
+pub(crate) fn as_it_is<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
+    let dtype = tensor.dtype;
+    operand(tensor, dtype)
+}
+
 /// Elements of the dimensions from `first` on; none if they do not lie together in their order.
 fn together<R: CubeRuntime>(tensor: &CubeTensor<R>, first: usize) -> Option<usize> {
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
@@ -124,6 +130,12 @@ pub(crate) fn array<R: CubeRuntime>(tensor: CubeTensor<R>) -> ArrayArg<R> {
 pub(crate) fn row_strides<R: CubeRuntime>(tensor: &CubeTensor<R>) -> RowStridesLaunch<R> {
     let strides = tensor.meta.strides();
     RowStridesLaunch::new(strides[0], strides[1])
+}
+
+/// Units of a cube that merges what they found by halves: a power of two, at most `limit` and what the device has.
+pub(crate) fn halving_units<R: CubeRuntime>(tensor: &CubeTensor<R>, limit: usize) -> usize {
+    let most = tensor.client.properties().hardware.max_units_per_cube;
+    limit.min(1 << most.ilog2())
 }
 
 /// Elements that one load moves, given the length of a row and at most `limit`.

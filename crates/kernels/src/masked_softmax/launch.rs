@@ -2,7 +2,7 @@
 
 use super::MaskedSoftmaxProblem;
 use super::kernel::{Layout, masked_softmax_backward, masked_softmax_forward};
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{as_it_is, empty, operand, vector_size};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::calculate_cube_count_elemwise;
@@ -48,7 +48,7 @@ pub(crate) fn forward<R: CubeRuntime>(
     p: &MaskedSoftmaxProblem,
 ) -> CubeTensor<R> {
     let dtype = scores.dtype;
-    let scores = operand(scores, dtype);
+    let scores = as_it_is(scores);
     let client = scores.client.clone();
     let weights = empty(&scores, scores.shape(), dtype);
     let wide = vector_size(&scores, p.keys, 8);

@@ -1,7 +1,7 @@
 //! Launches of the CubeCL kernel: one for each tensor, one for the parts.
 
 use super::kernel::{UNITS, partial_sums};
-use crate::cube::tensor::{empty, operand, vector_size};
+use crate::cube::tensor::{as_it_is, empty, vector_size};
 use burn::tensor::DType;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::prelude::*;
@@ -35,8 +35,7 @@ struct Sum<R: CubeRuntime> {
 
 impl<R: CubeRuntime> Sum<R> {
     fn of_squares(values: CubeTensor<R>) -> Self {
-        let dtype = values.dtype;
-        let values = operand(values, dtype);
+        let values = as_it_is(values);
         let length = values.meta.num_elements();
         let wide = vector_size(&values, length, 4);
         let vectors = length / wide;

@@ -2,7 +2,7 @@
 
 use super::kernel::{Layout, weigh_positions};
 use super::{WeighDraftsOperands, WeighDraftsProblem};
-use crate::cube::tensor::{array, empty, operand, vector_size};
+use crate::cube::tensor::{array, as_it_is, empty, halving_units, operand, vector_size};
 use burn::tensor::DType;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
@@ -25,17 +25,12 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    let as_it_is = |tensor: CubeTensor<R>| {
-        let dtype = tensor.dtype;
-        operand(tensor, dtype)
-    };
     let verified = as_it_is(operands.verified);
     let client = verified.client.clone();
     let uniform = operand(operands.uniform, DType::F32);
     let wide = vector_size(&uniform, p.vocab, LOAD_BYTES / size_of::<f32>());
-    let most = client.properties().hardware.max_units_per_cube as usize;
     let layout = Layout {
-        units: UNITS.min(1 << most.ilog2()),
+        units: halving_units(&verified, UNITS),
         has_drafter: operands.drafted.is_some(),
         has_counts: operands.counts.is_some(),
     };
