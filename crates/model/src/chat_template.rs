@@ -11,6 +11,7 @@ mod source;
 
 use serde::{Deserialize, Serialize};
 
+use crate::config::LlamaConfig;
 use crate::error::ModelError;
 use crate::tokenizer::Tokenizer;
 
@@ -155,6 +156,23 @@ impl ChatTemplate {
             Self::Jinja(template) => return template.end_of_turn(tokenizer),
         };
         self.control(tokenizer, token)
+    }
+
+    /// The tokens that end a reply of a model of `config`: its own, and that of a turn.
+    ///
+    /// # Errors
+    /// [`ModelError::MissingToken`] when `tokenizer` lacks the latter.
+    pub fn stop_tokens(
+        &self,
+        config: &LlamaConfig,
+        tokenizer: &Tokenizer,
+    ) -> Result<Vec<u32>, ModelError> {
+        let mut ids = config.eos_token_ids.clone();
+        let end = self.end_of_turn(tokenizer)?;
+        if !ids.contains(&end) {
+            ids.push(end);
+        }
+        Ok(ids)
     }
 
     /// `messages` as tokens; with `add_generation_prompt` the header of a reply follows.

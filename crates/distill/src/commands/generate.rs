@@ -32,18 +32,18 @@ pub fn run(args: GenerateArgs, device: &Device) -> anyhow::Result<Outcome> {
     let loaded =
         load_held_in::<InnerBackend>(&args.model, held(args.precision, args.quantize), device)?;
     let tokenizer = required_tokenizer(loaded.tokenizer.as_ref(), &args.model)?;
-    let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
-    let ids = if args.raw {
-        tokenizer.encode(&prompt)
+    let config = &loaded.model.config().llama;
+    let (ids, stop_tokens) = if args.raw {
+        (tokenizer.encode(&prompt), config.eos_token_ids.clone())
     } else {
         let template = template::of_model(&args.model, Some(tokenizer))?;
         let template = template.ok_or_else(|| DistillError::NoChatTemplate {
             path: args.model.clone(),
         })?;
-        stop_tokens.push(template.end_of_turn(tokenizer)?);
         let mut turns: Vec<Message> = args.system.map(Message::system).into_iter().collect();
         turns.push(Message::user(prompt));
-        template.encode_chat(tokenizer, &turns, true)?.ids
+        let ids = template.encode_chat(tokenizer, &turns, true)?.ids;
+        (ids, template.stop_tokens(config, tokenizer)?)
     };
     let sampling = (args.sampling).sampling(args.max_tokens, args.seed, stop_tokens);
 

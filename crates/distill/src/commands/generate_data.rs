@@ -33,8 +33,7 @@ pub fn run(args: GenerateDataArgs, device: &Device) -> anyhow::Result<Outcome> {
         .with_context(|| format!("`{}` has no tokenizer", args.model.display()))?;
     let template =
         ChatTemplate::detect(&tokenizer).context("the tokenizer has no chat template tokens")?;
-    let mut stop_tokens = teacher.config().llama.eos_token_ids.clone();
-    stop_tokens.push(template.end_of_turn(&tokenizer)?);
+    let stop_tokens = template.stop_tokens(&teacher.config().llama, &tokenizer)?;
 
     let mut prompts = Prompts::new(args.kind, args.seed);
     let mut filter = ReplyFilter::new(args.min_chars, args.max_chars);

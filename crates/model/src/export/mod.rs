@@ -18,14 +18,10 @@ fn end_tokens(
     template: Option<&ChatTemplate>,
     tokenizer: Option<&Tokenizer>,
 ) -> Result<Vec<u32>, ModelError> {
-    let mut ids = config.llama.eos_token_ids.clone();
-    if let (Some(template), Some(tokenizer)) = (template, tokenizer) {
-        let end = template.end_of_turn(tokenizer)?;
-        if !ids.contains(&end) {
-            ids.push(end);
-        }
+    match (template, tokenizer) {
+        (Some(template), Some(tokenizer)) => template.stop_tokens(&config.llama, tokenizer),
+        _ => Ok(config.llama.eos_token_ids.clone()),
     }
-    Ok(ids)
 }
 
 #[cfg(test)]

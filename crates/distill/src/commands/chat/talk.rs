@@ -41,8 +41,7 @@ impl<'a> Talk<'a> {
         args: &ConversationArgs,
         device: &Device,
     ) -> anyhow::Result<Self> {
-        let mut stop_tokens = loaded.model.config().llama.eos_token_ids.clone();
-        stop_tokens.push(template.end_of_turn(tokenizer)?);
+        let stop_tokens = template.stop_tokens(&loaded.model.config().llama, tokenizer)?;
         let speculation = match &args.speculate {
             Some(arg) => {
                 let draft_len = drafter::draft_len(args.draft_tokens);
