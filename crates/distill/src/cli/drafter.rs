@@ -14,12 +14,21 @@ pub enum DrafterArg {
     Layers(Option<usize>),
     /// Another model
     Model(PathBuf),
+    /// Prompt look-up, and another drafter where it finds nothing
+    LookUpFirst(Box<DrafterArg>),
 }
 
 impl FromStr for DrafterArg {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(other) = text.strip_prefix("ngram+") {
+            return match other.parse()? {
+                Self::Layers(layers) => Ok(Self::LookUpFirst(Self::Layers(layers).into())),
+                Self::Model(path) => Ok(Self::LookUpFirst(Self::Model(path).into())),
+                _ => Err("expected a model, `self` or `self:LAYERS` after `ngram+`".into()),
+            };
+        }
         match (text, text.strip_prefix("self:")) {
             ("ngram", _) => Ok(Self::Ngram),
             ("self", _) => Ok(Self::Layers(None)),
@@ -36,6 +45,7 @@ impl fmt::Display for DrafterArg {
             Self::Layers(None) => f.write_str("self"),
             Self::Layers(Some(layers)) => write!(f, "self:{layers}"),
             Self::Model(path) => write!(f, "{}", path.display()),
+            Self::LookUpFirst(other) => write!(f, "ngram+{other}"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Drafters by their names on the command line.
 
-use model::decode::speculative::{DraftLen, Drafter, ModelDrafter, NGramDrafter};
+use model::decode::speculative::{DraftLen, Drafter, LookUpFirst, ModelDrafter, NGramDrafter};
 use model::load::LoadedModel;
 use model::spread_layers;
 
@@ -47,6 +47,10 @@ pub(super) fn build(
             let held = verifier.model.head_weight().dtype();
             let model = loaded.model.with_projections_in(held.into());
             Box::new(ModelDrafter::new(model.with_weights_apart()))
+        }
+        DrafterArg::LookUpFirst(other) => {
+            let other = build(other, verifier, device)?;
+            Box::new(LookUpFirst::new(other, device))
         }
     })
 }

@@ -1,8 +1,10 @@
 //! Who guesses tokens: one trait, drafters with a model and without.
 
+mod look_up_first;
 mod model;
 mod ngram;
 
+pub use look_up_first::LookUpFirst;
 pub use model::ModelDrafter;
 pub(super) use model::read;
 pub use ngram::NGramDrafter;

@@ -25,7 +25,7 @@ mod report;
 mod tests;
 mod verify;
 
-pub use draft::{Drafter, Drafts, ModelDrafter, NGramDrafter};
+pub use draft::{Drafter, Drafts, LookUpFirst, ModelDrafter, NGramDrafter};
 pub use draft_len::{AutoDraftLen, DraftLen, Round};
 pub use generate::{Speculation, generate_speculative};
 pub use report::SpeculationReport;

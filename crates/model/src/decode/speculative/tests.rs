@@ -93,10 +93,13 @@ fn greedy_replies_are_those_of_plain_decoding_at_every_length() {
                 let mut few = self_drafter(&model, 1);
                 let mut all = self_drafter(&model, model.n_layers());
                 let mut ngram = NGramDrafter::new(&model.device());
-                let drafters: [(&str, &mut dyn Drafter<Inner>); 3] = [
+                let other = Box::new(self_drafter(&model, model.n_layers()));
+                let mut first = LookUpFirst::new(other, &model.device());
+                let drafters: [(&str, &mut dyn Drafter<Inner>); 4] = [
                     ("one layer", &mut few),
                     ("all", &mut all),
                     ("n-gram", &mut ngram),
+                    ("n-gram, then all", &mut first),
                 ];
                 for (drafter_name, drafter) in drafters {
                     let what = format!("{name}, batch {batch}, {length} by {drafter_name}");

@@ -12,6 +12,7 @@ use crate::decode::sampler::token_tensor;
 #[derive(Debug)]
 pub struct NGramDrafter<B: Backend> {
     texts: Vec<Vec<u32>>,
+    shortest: usize,
     device: B::Device,
     backend: PhantomData<B>,
 }
@@ -23,8 +24,14 @@ const SHORTEST: usize = 2;
 impl<B: Backend> NGramDrafter<B> {
     /// For verifiers on `device`.
     pub fn new(device: &B::Device) -> Self {
+        Self::with_shortest(SHORTEST, device)
+    }
+
+    /// As [`new`](Self::new), where at least the last `shortest` tokens, 1 to 4, must have stood before.
+    pub(super) fn with_shortest(shortest: usize, device: &B::Device) -> Self {
         Self {
             texts: Vec::new(),
+            shortest,
             device: device.clone(),
             backend: PhantomData,
         }
@@ -46,12 +53,13 @@ impl<B: Backend> Drafter<B> for NGramDrafter<B> {
     }
 
     fn draft(&mut self, unread: &[Vec<u32>], draft_len: usize, _: &mut Sampler) -> Drafts<B> {
+        let shortest = self.shortest;
         let rows = self.texts.iter_mut().zip(unread);
         let found = rows.map(|(text, unread)| {
             text.extend_from_slice(unread);
             match unread.is_empty() {
                 true => Vec::new(),
-                false => look_up(text, draft_len),
+                false => look_up(text, shortest, draft_len),
             }
         });
         let mut drafts: Vec<Vec<u32>> = found.collect();
@@ -73,10 +81,10 @@ impl<B: Backend> Drafter<B> for NGramDrafter<B> {
     }
 }
 
-/// The `count` tokens that followed the last earlier place of the longest ending found, repeating themselves where the
-/// text is over; none if no ending stood before.
-fn look_up(text: &[u32], count: usize) -> Vec<u32> {
-    for length in (SHORTEST..=LONGEST).rev() {
+/// The `count` tokens that followed the last earlier place of the longest ending found, of `shortest` tokens or more, repeating themselves
+/// where the text is over; none if no ending stood before.
+fn look_up(text: &[u32], shortest: usize, count: usize) -> Vec<u32> {
+    for length in (shortest..=LONGEST).rev() {
         let Some(end) = text.len().checked_sub(length) else {
             continue;
         };
@@ -103,15 +111,22 @@ mod tests {
     #[test]
     fn the_longest_ending_decides_and_the_last_place_of_it() {
         let text = [1, 2, 3, 9, 5, 2, 3, 8, 1, 2, 3, 7, 4, 1, 2, 3];
-        assert_eq!(look_up(&text, 2), [7, 4]);
-        assert_eq!(look_up(&text[..7], 3), [9, 5, 2]);
-        assert_eq!(look_up(&[1, 2, 3], 2), [] as [u32; 0]);
-        assert_eq!(look_up(&[4], 2), [] as [u32; 0]);
+        assert_eq!(look_up(&text, 2, 2), [7, 4]);
+        assert_eq!(look_up(&text[..7], 2, 3), [9, 5, 2]);
+        assert_eq!(look_up(&[1, 2, 3], 2, 2), [] as [u32; 0]);
+        assert_eq!(look_up(&[4], 2, 2), [] as [u32; 0]);
+    }
+
+    #[test]
+    fn endings_shorter_than_asked_for_do_not_count() {
+        let text = [7, 1, 2, 3, 9, 5, 2, 3];
+        assert_eq!(look_up(&text, 2, 2), [9, 5]);
+        assert_eq!(look_up(&text, 3, 2), [] as [u32; 0]);
     }
 
     #[test]
     fn a_repetition_goes_on_past_the_end() {
-        assert_eq!(look_up(&[1, 2, 1, 2], 5), [1, 2, 1, 2, 1]);
-        assert_eq!(look_up(&[6, 6, 6], 4), [6, 6, 6, 6]);
+        assert_eq!(look_up(&[1, 2, 1, 2], 2, 5), [1, 2, 1, 2, 1]);
+        assert_eq!(look_up(&[6, 6, 6], 2, 4), [6, 6, 6, 6]);
     }
 }
