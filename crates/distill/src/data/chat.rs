@@ -160,6 +160,14 @@ impl Chat {
         }
     }
 
+    /// A conversation whose reply is still to be written.
+    pub fn from_prompt(prompt: String) -> Self {
+        Self {
+            id: prompt.clone(),
+            messages: vec![Message::user(prompt), Message::assistant("")],
+        }
+    }
+
     /// Turns before the last.
     pub fn prompt(&self) -> &[Message] {
         self.messages.split_last().map_or(&[], |(_, prompt)| prompt)

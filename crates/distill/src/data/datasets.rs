@@ -1,5 +1,6 @@
 //! What a plan trains on and is measured with.
 
+use std::collections::HashSet;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
@@ -14,7 +15,10 @@ use super::example_set::Stored;
 use super::prepared::{self, Kind};
 use super::pseudo_labels::{PseudoLabelPlan, pseudo_labels};
 use super::repeats::{Identity, Key, Repeats, Sides};
-use super::{Chat, Example, ExampleSet, PairSet, Preference, builtin, split, text};
+use super::{
+    Chat, Example, ExampleSet, PairSet, Preference, PromptKind, Prompts, builtin, prompts, split,
+    text,
+};
 use crate::recipe::{DataSource, Plan, StageKind};
 use crate::run::{Event, EventSink, StopFlag};
 
@@ -39,6 +43,8 @@ const MOST_TASKS: usize = 1 << 19;
 
 /// Seeds of what is drawn for a run; evaluation is the same in every run.
 const EVAL_SEED: u64 = 0x5eed;
+/// What the seed of a plan becomes for prompts from templates.
+const TEMPLATE_SEED: u64 = 0x7e3b;
 
 /// Records before tokenising.
 #[derive(Default)]
@@ -93,7 +99,7 @@ pub fn build<B: SsmBackend>(
         }
         Ok(examples)
     };
-    let mut answer = |chats: &[Chat], what: &str, seed: u64| {
+    let mut answer = |writer: &HybridModel<B>, chats: &[Chat], what: &str, seed: u64| {
         events.emit(Event::Note {
             text: format!("the teacher answers {} {what} prompts", chats.len()),
         });
@@ -102,9 +108,10 @@ pub fn build<B: SsmBackend>(
             temperature: plan.data.pseudo_label_temperature,
             seed,
             seq_len,
+            batch: plan.data.pseudo_label_batch,
         };
         let cache = run_dir.join("data");
-        pseudo_labels(teacher, tokenizer, &template, chats, labels, &cache, stop)
+        pseudo_labels(writer, tokenizer, &template, chats, labels, &cache, stop)
     };
 
     let mut data = Datasets {
@@ -115,8 +122,16 @@ pub fn build<B: SsmBackend>(
         data.distillation = encode(&sources.prompts)?.into();
     } else {
         let mut prompts = each_prompt_once(&sources.prompts);
+        if plan.data.template_prompts > 0 {
+            add_template_prompts(&mut prompts, plan, &sources.held_out);
+        }
         prompts.truncate(plan.data.pseudo_labels);
-        match answer(&prompts, "training", plan.seed)? {
+        // What is trained on may be written as fast as it is trained on; what is measured with is the teacher's own.
+        let writer = match plan.precision.compute() {
+            Some(compute) => teacher.clone().with_projections_in(compute),
+            None => teacher.clone(),
+        };
+        match answer(&writer, &prompts, "training", plan.seed)? {
             Some(examples) => data.distillation = examples.into(),
             None => return Ok(None),
         }
@@ -129,7 +144,7 @@ pub fn build<B: SsmBackend>(
     }
     let mut held_out = each_prompt_once(&sources.held_out);
     held_out.truncate(plan.eval.perplexity_sequences);
-    match answer(&held_out, "held-out", EVAL_SEED)? {
+    match answer(teacher, &held_out, "held-out", EVAL_SEED)? {
         Some(examples) => data.eval_perplexity = examples,
         None => return Ok(None),
     }
@@ -142,6 +157,17 @@ pub fn build<B: SsmBackend>(
     data.eval_tasks = eval_tasks(plan.eval.task_examples);
     check(plan, &data)?;
     Ok(Some(data))
+}
+
+/// Adds prompts from templates, but for those held out and those kept for measuring, which are taken out of the others too.
+fn add_template_prompts(prompts: &mut Vec<Chat>, plan: &Plan, held_out: &[Chat]) {
+    let last = |chat: &Chat| chat.prompt().last().map(|turn| turn.content.clone());
+    let mut seen: HashSet<String> = held_out.iter().chain(&*prompts).filter_map(last).collect();
+    prompts.retain(|chat| last(chat).is_none_or(|text| !prompts::is_for_measuring(&text)));
+    let templates = Prompts::new(PromptKind::All, plan.seed ^ TEMPLATE_SEED)
+        .filter(|text| !prompts::is_for_measuring(text) && seen.insert(text.clone()))
+        .take(plan.data.template_prompts);
+    prompts.extend(templates.map(Chat::from_prompt));
 }
 
 /// Examples that the longest stage of a kind takes.

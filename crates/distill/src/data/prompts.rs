@@ -7,6 +7,7 @@ use std::collections::HashSet;
 use rand::{Rng, SeedableRng, seq::IndexedRandom};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use super::words;
 
@@ -101,6 +102,11 @@ const SHORT_REPLY: &[&str] = &[
     " Answer in a few easy words.",
     " Two sentences are enough.",
 ];
+
+/// Whether a prompt is among the tenth that is kept for measuring: `bench speculative` asks these, drafters are not trained on them.
+pub fn is_for_measuring(prompt: &str) -> bool {
+    Sha256::digest(prompt)[0] < 26
+}
 
 /// An endless iterator over distinct prompts, the same for the same kind and seed.
 ///

@@ -12,9 +12,6 @@ use sha2::{Digest, Sha256};
 use super::{Chat, Example, sealed_lines};
 use crate::run::StopFlag;
 
-/// Prompts answered together.
-const BATCH: usize = 64;
-
 /// How the teacher answers.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct PseudoLabelPlan {
@@ -26,6 +23,8 @@ pub struct PseudoLabelPlan {
     pub seed: u64,
     /// Longest sequence kept, tokens.
     pub seq_len: usize,
+    /// Prompts answered together.
+    pub batch: usize,
 }
 
 /// A reply as it stands in the run folder.
@@ -65,7 +64,9 @@ pub fn pseudo_labels<B: SsmBackend>(
     let labels = if path.exists() {
         sealed_lines::read::<Label>(&path)?
     } else {
-        let Some(labels) = generate(teacher, tokenizer, &prompts, plan, end, stop)? else {
+        let stop_tokens = template.stop_tokens(&teacher.config().llama, tokenizer)?;
+        let labels = generate(teacher, tokenizer, &prompts, plan, &stop_tokens, stop)?;
+        let Some(labels) = labels else {
             return Ok(None);
         };
         sealed_lines::write(&path, &labels)?;
@@ -96,16 +97,14 @@ fn generate<B: SsmBackend>(
     tokenizer: &Tokenizer,
     prompts: &[(&Chat, Vec<u32>)],
     plan: PseudoLabelPlan,
-    end: u32,
+    stop_tokens: &[u32],
     stop: &StopFlag,
 ) -> anyhow::Result<Option<Vec<Label>>> {
-    let mut stop_tokens = teacher.config().llama.eos_token_ids.clone();
-    stop_tokens.push(end);
     // Prompts of like length share a batch, so few steps are spent on ragged prompts.
     let mut order: Vec<usize> = (0..prompts.len()).collect();
     order.sort_by_key(|index| prompts[*index].1.len());
     let mut labels: Vec<Option<Label>> = vec![None; prompts.len()];
-    for (batch_index, batch) in order.chunks(BATCH).enumerate() {
+    for (batch_index, batch) in order.chunks(plan.batch).enumerate() {
         if stop.is_set() {
             return Ok(None);
         }
@@ -123,7 +122,7 @@ fn generate<B: SsmBackend>(
             .wrapping_mul(1_000_003)
             .wrapping_add(batch_index as u64);
         let sampling = Sampling::with_temperature(max_tokens, plan.temperature as f32, seed)
-            .stop_at(stop_tokens.clone());
+            .stop_at(stop_tokens);
         let replies = generate_batch(teacher, &ids, &sampling).context("the teacher's replies")?;
         for (index, reply) in batch.iter().zip(replies) {
             let prompt = prompts[*index].0.prompt();
@@ -204,6 +203,7 @@ mod tests {
                 temperature: self.temperature,
                 seed,
                 seq_len: 60,
+                batch: 64,
             };
             let (template, dir) = (ChatTemplate::chat_ml(), self.dir.path());
             pseudo_labels(

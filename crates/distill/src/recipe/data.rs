@@ -56,6 +56,10 @@ pub struct DataTable {
     pub pseudo_label_tokens: Option<usize>,
     /// Sampling temperature of such an answer (0.7); 0 is greedy.
     pub pseudo_label_temperature: Option<f64>,
+    /// Prompts that are answered together (64).
+    pub pseudo_label_batch: Option<usize>,
+    /// Prompts to answer beside those of the data, from the templates of `generate-data` (0).
+    pub template_prompts: Option<usize>,
     /// Share of the examples kept for evaluation (0.1).
     pub eval_share: Option<f64>,
 }

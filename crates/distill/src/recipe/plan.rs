@@ -58,11 +58,33 @@ pub struct DataPlan {
     pub pseudo_label_tokens: usize,
     /// Sampling temperature of such an answer; 0 is greedy.
     pub pseudo_label_temperature: f64,
+    /// Prompts that are answered together.
+    #[serde(
+        default = "DataPlan::default_batch",
+        skip_serializing_if = "DataPlan::is_default_batch"
+    )]
+    pub pseudo_label_batch: usize,
+    /// Prompts to answer beside those of the data, from templates.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub template_prompts: usize,
     /// Share of the examples kept for evaluation.
     pub eval_share: f64,
 }
 
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 impl DataPlan {
+    /// As many as before plans could choose: the plan of such a run keeps its hash.
+    pub(super) fn default_batch() -> usize {
+        64
+    }
+
+    fn is_default_batch(batch: &usize) -> bool {
+        *batch == Self::default_batch()
+    }
+
     /// Padded length of batches that are not packed.
     pub fn row_length(&self) -> RowLength {
         match self.pad_to {

@@ -134,3 +134,33 @@ fn tasks_are_as_many_as_the_steps_take_up_to_a_bound() {
         assert_eq!(counts(steps), (MOST_TASKS, MOST_TASKS));
     }
 }
+
+#[test]
+fn prompts_from_templates_are_neither_held_out_nor_kept_for_measuring() {
+    let set = |text: &str| text.to_owned();
+    let overrides = [
+        set("data.pseudo_labels=900"),
+        set("data.template_prompts=500"),
+    ];
+    let recipe = Recipe::parse(default_recipe(None), "default", &overrides).unwrap();
+    let plan = Plan::resolve(&recipe, "default").unwrap();
+    let chats = |from: usize, count: usize| -> Vec<Chat> {
+        let templates = Prompts::new(PromptKind::All, plan.seed ^ TEMPLATE_SEED);
+        let texts = templates.skip(from).take(count);
+        texts.map(Chat::from_prompt).collect()
+    };
+    let (mut prompts, held_out) = (chats(0, 300), chats(300, 100));
+    let text = |chat: &Chat| chat.messages[0].content.clone();
+    add_template_prompts(&mut prompts, &plan, &held_out);
+    let found: HashSet<String> = prompts.iter().map(text).collect();
+    assert_eq!(found.len(), prompts.len());
+    assert!(!held_out.iter().any(|chat| found.contains(&text(chat))));
+    assert!(!found.iter().any(|text| prompts::is_for_measuring(text)));
+    // Of those given about a tenth went.
+    let given = chats(0, 300)
+        .iter()
+        .filter(|chat| found.contains(&text(chat)))
+        .count();
+    assert!((250..290).contains(&given), "{given}");
+    assert_eq!(prompts.len(), given + 500);
+}

@@ -194,6 +194,23 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
         || temperature.to_string(),
         "0 (greedy) or above",
     )?;
+    let batch = table
+        .pseudo_label_batch
+        .unwrap_or_else(DataPlan::default_batch);
+    check.that(
+        batch >= 1,
+        "data.pseudo_label_batch",
+        || batch.to_string(),
+        "at least 1 prompt",
+    )?;
+    let pseudo_labels = table.pseudo_labels.unwrap_or(0);
+    let template_prompts = table.template_prompts.unwrap_or(0);
+    check.that(
+        template_prompts == 0 || pseudo_labels > 0,
+        "data.template_prompts",
+        || format!("{template_prompts} without `pseudo_labels`"),
+        "0, or beside `pseudo_labels` = the prompts to answer in all",
+    )?;
     let eval_share = table.eval_share.unwrap_or(0.1);
     check.that(
         eval_share > 0.0 && eval_share < 1.0,
@@ -206,9 +223,11 @@ fn data(recipe: &Recipe, check: &Check) -> Result<DataPlan, DistillError> {
         seq_len: table.seq_len,
         pad_to: table.pad_to.unwrap_or_default(),
         packing: table.packing.unwrap_or_default(),
-        pseudo_labels: table.pseudo_labels.unwrap_or(0),
+        pseudo_labels,
         pseudo_label_tokens: table.pseudo_label_tokens.unwrap_or(128),
         pseudo_label_temperature: temperature,
+        pseudo_label_batch: batch,
+        template_prompts,
         eval_share,
     })
 }
