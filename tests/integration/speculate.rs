@@ -25,7 +25,7 @@ fn generate(more: &[&str]) -> String {
 fn a_reply_is_the_same_with_every_drafter() {
     let plain = generate(&[]);
     assert!(plain.len() > 10, "{plain}");
-    for drafter in ["ngram", "self", "self:1", "builtin:tiny"] {
+    for drafter in ["ngram", "self", "self:1", "builtin:tiny", "ngram+self:1"] {
         for tokens in ["1", "5", "auto"] {
             let found = generate(&["--speculate", drafter, "--draft-tokens", tokens]);
             assert_eq!(found, plain, "{drafter}, {tokens}");
@@ -59,6 +59,9 @@ fn wrong_drafters_and_lengths_are_named() {
         stderr.contains("expected a whole number from 1 on"),
         "{stderr}"
     );
+    let (code, _, stderr) = output(&[&prompt[..], &["--speculate", "ngram+ngram"]].concat());
+    assert_eq!(code, Some(2));
+    assert!(stderr.contains("after `ngram+`"), "{stderr}");
     let fixed = ["--speculate", "ngram", "--draft-tokens", "65"];
     let (code, _, stderr) = output(&[&prompt[..], &fixed].concat());
     assert_eq!(code, Some(2));
@@ -78,8 +81,6 @@ fn the_bench_compares_with_plain_decoding() {
         "speculative",
         "--model",
         "builtin:tiny",
-        "--tokens",
-        "12",
         "--rounds",
         "1",
         "--draft-tokens",
@@ -90,9 +91,12 @@ fn the_bench_compares_with_plain_decoding() {
         "2",
         "--json",
     ];
-    let (code, stdout, _) = output(&args);
-    assert_eq!(code, Some(0));
-    let report: Value = serde_json::from_str(&stdout).unwrap();
+    let run = |more: &[&str]| -> Value {
+        let (code, stdout, _) = output(&[&args, more].concat());
+        assert_eq!(code, Some(0));
+        serde_json::from_str(&stdout).unwrap()
+    };
+    let report = run(&["--ignore-stop", "--tokens", "12"]);
     // Three replies, two drafters, two lengths.
     assert_eq!(report["agreement"]["compared"], 3 * 12 * 4);
     assert_eq!(report["agreement"]["differing"], 0);
@@ -102,6 +106,18 @@ fn the_bench_compares_with_plain_decoding() {
         assert!(row["tokens_per_s"].as_f64().unwrap() > 0.0);
         assert!(row["tokens_per_round"].as_f64().unwrap() <= 9.0);
     }
+    // Replies that end where the model ends them are shorter.
+    let report = run(&[
+        "--tokens",
+        "200",
+        "--temperature",
+        "0",
+        "--drafter",
+        "ngram",
+    ]);
+    let compared = report["agreement"]["compared"].as_u64().unwrap();
+    assert!((1..3 * 200 * 2).contains(&compared), "{compared}");
+    assert_eq!(report["agreement"]["differing"], 0);
 }
 
 #[test]
@@ -159,6 +175,36 @@ fn drafters_are_trained_like_a_sweep_and_speak_for_its_hybrids() {
         &["--speculate", drafter, "--draft-tokens", "3"],
     ]
     .concat();
+    let (code, found, stderr) = place.run(&speculate);
+    assert_eq!((code, &found), (Some(0), &plain), "{stderr}");
+
+    // From the hybrid itself, on its own replies to prompts from templates.
+    let (code, _, stderr) = place.run(&[
+        "drafter",
+        "--from",
+        "hybrid",
+        "--recipe",
+        "recipe.toml",
+        "--out",
+        "own",
+        "--no-tui",
+        "--set",
+        "drafter.layers=[1]",
+        "--set",
+        "drafter.steps=2",
+        "--set",
+        "data.pseudo_labels=12",
+        "--set",
+        "data.template_prompts=8",
+        "--set",
+        "data.pseudo_label_batch=5",
+        "--set",
+        "data.pseudo_label_temperature=0",
+    ]);
+    assert_eq!(code, Some(0), "{stderr}");
+    let own = "own/checkpoints/drafter-1/100-distillation";
+    let own = format!("ngram+{own}");
+    let speculate = [&prompt[..], &["--speculate", &own]].concat();
     let (code, found, stderr) = place.run(&speculate);
     assert_eq!((code, found), (Some(0), plain), "{stderr}");
 

@@ -21,7 +21,7 @@ pub struct SpeculativeOptions {
     pub prompts: Vec<Vec<u32>>,
     /// Prompts that are decoded together.
     pub batch: usize,
-    /// How tokens are drawn; there should be no stop tokens, so that every reply is as long.
+    /// How tokens are drawn. Without stop tokens every reply is as long, but of much that nobody would read.
     pub sampling: Sampling,
     /// Timed rounds after one warm-up; the median is reported.
     pub rounds: usize,

@@ -200,9 +200,12 @@ pub struct SpeculativeArgs {
     /// Sampling temperatures, as a list; 0 is greedy
     #[arg(long, value_name = "T,...", value_delimiter = ',', default_value = "0,1", value_parser = temperature)]
     pub temperature: Vec<f32>,
-    /// Tokens of each reply, whatever they are
+    /// Most tokens of each reply
     #[arg(long, value_name = "N", default_value_t = 128, value_parser = window)]
     pub tokens: usize,
+    /// Draw as many whatever they are, past where the model ends its reply
+    #[arg(long)]
+    pub ignore_stop: bool,
     /// Times that each setting is run; the median counts
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = positive)]
     pub rounds: usize,

@@ -9,7 +9,7 @@ use eval::speculative::{SpeculativeOptions, speculative};
 use kernels::speed::{DecodeHeads, verify_ms};
 use model::Sampling;
 
-use super::bench::speculative::prompts;
+use super::bench::speculative::{Questions, questions};
 use super::drafter;
 use crate::backend::{self, Device, InnerBackend};
 use crate::builtin::load_path;
@@ -20,8 +20,8 @@ use crate::error::DistillError;
 /// Tables that are measured, not trained.
 pub(crate) const SPEED_TABLES: [&str; 3] = ["table-1", "table-5", "figure-3"];
 
-/// Prompts, tokens of a greedy reply to each, and times that they are decoded.
-const PROMPTS: usize = 8;
+/// Prompts, most tokens of a greedy reply to each, and times that they are decoded.
+const PROMPTS: usize = 16;
 const TOKENS: usize = 128;
 const ROUNDS: usize = 3;
 /// Seed of the prompts.
@@ -132,10 +132,14 @@ fn models(args: &ReproduceArgs, paper: &[PaperRow], device: &Device) -> anyhow::
             config.attn_layers.len(),
             config.llama.n_layers
         );
+        let Questions {
+            prompts,
+            stop_tokens,
+        } = questions(&loaded, PROMPTS, SEED)?;
         let options = SpeculativeOptions {
-            prompts: prompts(&loaded, PROMPTS, SEED)?,
+            prompts,
             batch: 1,
-            sampling: Sampling::greedy(TOKENS),
+            sampling: Sampling::greedy(TOKENS).stop_at(stop_tokens),
             rounds: ROUNDS,
         };
         for name in drafters {

@@ -14,6 +14,7 @@ use crate::backend::{self, Device, InnerBackend};
 use crate::builtin::{Held, load_held_in};
 use crate::cli::{DraftTokensArg, SpeculativeArgs};
 use crate::commands::{Outcome, drafter};
+use crate::data::prompts::is_for_measuring;
 use crate::data::{PromptKind, Prompts};
 use crate::recipe::Precision;
 
@@ -30,14 +31,20 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
     let model = &loaded.model;
     let mut table = table();
     let mut agreed = Agreement::default();
-    let prompts = prompts(&loaded, args.prompts, args.seed)?;
+    let Questions {
+        prompts,
+        mut stop_tokens,
+    } = questions(&loaded, args.prompts, args.seed)?;
+    if args.ignore_stop {
+        stop_tokens.clear();
+    }
     for &batch in &args.batch {
         for &temperature in &args.temperature {
             let options = SpeculativeOptions {
                 prompts: prompts.clone(),
                 batch,
-                // No stop token: all replies are as long.
-                sampling: Sampling::with_temperature(args.tokens, temperature, args.seed),
+                sampling: Sampling::with_temperature(args.tokens, temperature, args.seed)
+                    .stop_at(stop_tokens.clone()),
                 rounds: args.rounds,
             };
             let base = plain(model, &options)?;
@@ -99,7 +106,7 @@ pub(super) fn run(args: &SpeculativeArgs, device: &Device) -> anyhow::Result<Out
     }
     writeln!(
         out,
-        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, {} prompts, replies of {} tokens, {}",
+        "{} {device:?}: `{}`, attention in {attention} of {n_layers} layers, {} prompts, replies of up to {} tokens, {}",
         backend::NAME,
         args.model.display(),
         args.prompts,
@@ -213,27 +220,42 @@ fn push(table: &mut Table, row: Row, found: &SpeculativeSpeed) {
     ]);
 }
 
-/// Seeded questions as a chat, or as they are for models without a template; any ids without a tokenizer.
-pub(in crate::commands) fn prompts(
+/// What is asked, and what ends the replies.
+pub(in crate::commands) struct Questions {
+    pub(in crate::commands) prompts: Vec<Vec<u32>>,
+    pub(in crate::commands) stop_tokens: Vec<u32>,
+}
+
+/// Seeded questions, of those kept for measuring, as a chat, or as they are for models without a template; any ids without a tokenizer.
+pub(in crate::commands) fn questions(
     loaded: &LoadedModel<InnerBackend>,
     count: usize,
     seed: u64,
-) -> anyhow::Result<Vec<Vec<u32>>> {
+) -> anyhow::Result<Questions> {
+    let config = &loaded.model.config().llama;
     let Some(tokenizer) = &loaded.tokenizer else {
-        let vocab_size = loaded.model.config().llama.vocab_size;
-        let id = |row: usize, at: usize| ((row * 131 + at * 7919 + 13) % vocab_size) as u32;
+        let id = |row: usize, at: usize| ((row * 131 + at * 7919 + 13) % config.vocab_size) as u32;
         let row = |row| (0..24 + 8 * row).map(|at| id(row, at)).collect();
-        return Ok((0..count).map(row).collect());
+        return Ok(Questions {
+            prompts: (0..count).map(row).collect(),
+            stop_tokens: config.eos_token_ids.clone(),
+        });
     };
     let template = ChatTemplate::detect(tokenizer);
-    let texts = Prompts::new(PromptKind::All, seed).take(count);
-    let encoded = texts.map(|text| match &template {
+    let texts = Prompts::new(PromptKind::All, seed).filter(|text| is_for_measuring(text));
+    let encoded = texts.take(count).map(|text| match &template {
         Some(template) => Ok(template
             .encode_chat(tokenizer, &[Message::user(text)], true)?
             .ids),
         None => Ok(tokenizer.encode(&text)),
     });
-    encoded.collect()
+    Ok(Questions {
+        prompts: encoded.collect::<anyhow::Result<_>>()?,
+        stop_tokens: match &template {
+            Some(template) => template.stop_tokens(config, tokenizer)?,
+            None => config.eos_token_ids.clone(),
+        },
+    })
 }
 
 #[expect(clippy::print_stderr, reason = "progress of a command")]
