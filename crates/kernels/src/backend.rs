@@ -200,6 +200,11 @@ pub trait SsmBackend: Backend {
         rms_norm::reference::backward::<Self>(operands, gradient, problem, weight_wanted)
     }
 
+    /// [`product`](crate::product()), either operand in any layout.
+    fn product(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        Self::float_matmul(lhs, rhs)
+    }
+
     /// Forward of [`swiglu`](crate::swiglu()).
     fn swiglu_forward(
         operands: SwigluOperands<Self>,

@@ -24,6 +24,7 @@ use crate::decode_step::{self, DecodeStepOperands, DecodeStepProblem};
 use crate::fused_linear::{self, FusedLinearOperands, FusedLinearProblem};
 use crate::gated_rms_norm::{self, GatedRmsNormOperands, GatedRmsNormProblem};
 use crate::masked_softmax::{self, MaskedSoftmaxProblem};
+use crate::product;
 use crate::rms_norm::{self, RmsNormGradients, RmsNormOperands, RmsNormProblem};
 use crate::rotary::{self, RotaryProblem};
 use crate::selective_scan::{self, SelectiveScanOperands, SelectiveScanProblem};
@@ -165,6 +166,10 @@ where
         weight_wanted: bool,
     ) -> RmsNormGradients<Self> {
         rms_norm::launch::backward(operands, gradient, problem, weight_wanted)
+    }
+
+    fn product(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        product::launch::product::<R, F, I, BT>(lhs, rhs)
     }
 
     fn swiglu_forward(

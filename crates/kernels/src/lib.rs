@@ -8,6 +8,7 @@
 //! | [`causal_conv1d()`] | both mixers | short depthwise filter over earlier steps, then SiLU |
 //! | [`gated_rms_norm()`] | Mamba2 | RMS norm of `y * silu(z)` in groups of channels |
 //! | [`masked_softmax()`] | attention | softmax of scaled scores over the keys that each query sees |
+//! | [`product()`] | everything in training | products of matrices |
 //! | [`rms_norm()`] | every block | RMS norm of the residual stream, in the type of what follows |
 //! | [`swiglu()`] | every MLP | `silu(gate) * up` |
 //! | [`rotary()`] | attention | heads turned by the positions of their steps |
@@ -89,6 +90,7 @@ pub mod gated_rms_norm;
 mod host;
 pub mod masked_softmax;
 mod primitive;
+pub mod product;
 pub mod rms_norm;
 pub mod rotary;
 mod seeded;
@@ -121,6 +123,7 @@ pub use freed_memory::return_freed_memory;
 pub use fused_linear::{FusedLinearInputs, FusedOutput, fused_linear};
 pub use gated_rms_norm::gated_rms_norm;
 pub use masked_softmax::{VisibleKeys, masked_softmax};
+pub use product::product;
 pub use rms_norm::rms_norm;
 pub use rotary::rotary;
 pub use selective_scan::{SelectiveScanInputs, SelectiveScanOutput, selective_scan};

@@ -13,9 +13,8 @@ pub(crate) use read::gradients;
 
 use burn::module::{Param, ParamId};
 use burn::nn::{Linear, RmsNorm};
-use burn::tensor::module::linear;
 use burn::tensor::{FloatDType, Shape, Tensor, backend::Backend};
-use kernels::{FusedLinearInputs, FusedOutput, SsmBackend, fused_linear, rms_norm};
+use kernels::{FusedLinearInputs, FusedOutput, SsmBackend, fused_linear, product, rms_norm};
 
 /// A parameter that is allocated, as zeros, only if nothing is assigned to it.
 pub(crate) fn lazy<B: Backend, const D: usize>(
@@ -68,15 +67,18 @@ pub(crate) fn lazy_norm<B: Backend>(width: usize, epsilon: f64, device: &B::Devi
 /// Batch and sequence are one dimension meanwhile: one matrix product forward, and one, not one a
 /// sequence, for the gradient of the weight. The product is computed in the type of `x`; the gradient of the weight
 /// comes back in the weight's.
-pub(crate) fn project<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+pub(crate) fn project<B: SsmBackend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     let weight = layer.weight.val().cast(FloatDType::from(x.dtype()));
     let [batch, seq, d_input] = x.dims();
     let [_, d_output] = weight.dims();
-    linear(x.reshape([batch * seq, d_input]), weight, None).reshape([batch, seq, d_output])
+    let product = product(x.reshape([batch * seq, d_input]), weight);
+    product
+        .expect("a projection takes as many channels as it gets")
+        .reshape([batch, seq, d_output])
 }
 
 /// As [`project`], with the bias if there is one.
-pub(crate) fn project_biased<B: Backend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
+pub(crate) fn project_biased<B: SsmBackend>(layer: &Linear<B>, x: Tensor<B, 3>) -> Tensor<B, 3> {
     add_bias(
         project(layer, x),
         layer.bias.as_ref().map(|bias| bias.val()),

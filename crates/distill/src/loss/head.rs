@@ -5,7 +5,7 @@ use std::ops::Range;
 use burn::backend::Autodiff;
 use burn::tensor::backend::Backend;
 use burn::tensor::{FloatDType, Tensor};
-use kernels::SsmBackend;
+use kernels::{SsmBackend, product};
 use model::HybridModel;
 
 /// Logits of a block, numbers: what fits into the caches of a CPU, what keeps a GPU busy.
@@ -30,12 +30,9 @@ pub struct HeadRows<B: Backend> {
     pub weight: Tensor<B, 2>,
 }
 
-impl<B: Backend> HeadRows<B> {
+impl<B: SsmBackend> HeadRows<B> {
     /// Rows of `model` with hidden states `hidden`, `[rows, d_model]`.
-    pub fn of(model: &HybridModel<B>, hidden: Tensor<B, 2>) -> Self
-    where
-        B: SsmBackend,
-    {
+    pub fn of(model: &HybridModel<B>, hidden: Tensor<B, 2>) -> Self {
         let weight = model.head_weight();
         Self {
             hidden,
@@ -54,8 +51,8 @@ impl<B: Backend> HeadRows<B> {
 
     /// Logits of some rows, `[block, vocab]`, in the type of the head.
     pub fn products(&self, block: &Range<usize>) -> Tensor<B, 2> {
-        self.hidden_block(block)
-            .matmul(self.weight.clone().transpose())
+        let head = self.weight.clone().transpose();
+        product(self.hidden_block(block), head).expect("the head reads hidden states")
     }
 
     /// Logits of some rows, `[block, vocab]`, in f32.
@@ -116,7 +113,7 @@ pub(super) struct HeadGradients<B: Backend> {
     weight: Option<Tensor<B, 2>>,
 }
 
-impl<B: Backend> HeadGradients<B> {
+impl<B: SsmBackend> HeadGradients<B> {
     pub fn new(wanted: Wanted) -> Self {
         Self {
             wanted,
@@ -134,7 +131,8 @@ impl<B: Backend> HeadGradients<B> {
     pub fn add(&mut self, rows: &HeadRows<B>, block: &Range<usize>, logits: Tensor<B, 2>) {
         let logits = logits.cast(FloatDType::from(rows.weight.dtype()));
         if self.wanted.weight {
-            let share = logits.clone().transpose().matmul(rows.hidden_block(block));
+            let share = product(logits.clone().transpose(), rows.hidden_block(block));
+            let share = share.expect("a row of logits for each hidden state");
             let share = share.cast(FloatDType::F32);
             self.weight = Some(match self.weight.take() {
                 Some(weight) => weight + share,
@@ -142,7 +140,7 @@ impl<B: Backend> HeadGradients<B> {
             });
         }
         if self.wanted.hidden {
-            let hidden = logits.matmul(rows.weight.clone());
+            let hidden = product(logits, rows.weight.clone()).expect("logits of the head");
             self.hidden.push(hidden.cast(FloatDType::F32));
         }
     }

@@ -9,15 +9,15 @@ use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::tensor::activation::softmax;
-use burn::tensor::backend::Backend;
 use burn::tensor::{IndexingUpdateOp, Int, Tensor, TensorPrimitive};
+use kernels::SsmBackend;
 
 use super::head::{HeadGradients, Wanted, blocks};
 use super::{Distribution, HeadRows};
 
 /// `log p(label)` of each row, `[rows]`, without a tape.
 /// - `labels`: `[rows]`
-pub fn label_log_probs<B: Backend>(
+pub fn label_log_probs<B: SsmBackend>(
     rows: &HeadRows<B>,
     labels: Tensor<B, 1, Int>,
     rows_at_a_time: usize,
@@ -35,7 +35,7 @@ pub fn label_log_probs<B: Backend>(
 }
 
 /// As [`label_log_probs`], differentiable in hidden states and head.
-pub fn label_log_probs_tracked<B: Backend>(
+pub fn label_log_probs_tracked<B: SsmBackend>(
     rows: HeadRows<Autodiff<B>>,
     labels: Tensor<B, 1, Int>,
     rows_at_a_time: usize,
@@ -64,7 +64,7 @@ pub fn label_log_probs_tracked<B: Backend>(
 }
 
 #[derive(Debug, Clone)]
-struct State<B: Backend> {
+struct State<B: SsmBackend> {
     rows: HeadRows<B>,
     /// `[rows, 1]`.
     labels: Tensor<B, 2, Int>,
@@ -75,7 +75,7 @@ struct State<B: Backend> {
 #[derive(Debug)]
 struct LabelLogProbs;
 
-impl<B: Backend> Backward<B, 2> for LabelLogProbs {
+impl<B: SsmBackend> Backward<B, 2> for LabelLogProbs {
     type State = State<B>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {

@@ -4,6 +4,7 @@
 //! every backward of [`SsmBackend`] is written by hand.
 
 mod masked_softmax;
+mod product;
 mod rms_norm;
 mod rotary;
 mod single_output;
@@ -68,6 +69,10 @@ impl<B: SsmBackend, C: CheckpointStrategy> SsmBackend for Autodiff<B, C> {
         problem: &RmsNormProblem,
     ) -> FloatTensor<Self> {
         rms_norm::forward::<B, C>(operands, *problem)
+    }
+
+    fn product(lhs: FloatTensor<Self>, rhs: FloatTensor<Self>) -> FloatTensor<Self> {
+        product::forward::<B, C>(lhs, rhs)
     }
 
     fn swiglu_forward(

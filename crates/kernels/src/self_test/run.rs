@@ -7,8 +7,8 @@ use super::{mixer, single_output, state_space};
 use crate::backend::SsmBackend;
 use crate::{
     adamw, argmax, cached_attention, causal_conv1d, cross_entropy_kl, decode_step, fused_linear,
-    gated_rms_norm, masked_softmax, rms_norm, rotary, selective_scan, squared_norm, ssd, swiglu,
-    verify, weigh_drafts,
+    gated_rms_norm, masked_softmax, product, rms_norm, rotary, selective_scan, squared_norm, ssd,
+    swiglu, verify, weigh_drafts,
 };
 use burn::tensor::Device;
 
@@ -72,6 +72,14 @@ fn check_some<B: SsmBackend>(every: usize, report: &mut dyn FnMut(CaseCheck)) {
         with_one_output::<B, _, 1>("rotary"),
         report,
     );
+    let matrices = |case: &product::self_test::Case| CaseCheck {
+        op: "product",
+        case: case.label(),
+        tensors: case.check::<B>(),
+    };
+    let supported = product::self_test::is_supported::<B>;
+    let cases = product::self_test::cases().into_iter();
+    check_all(every, cases.filter(supported).collect(), matrices, report);
     let single = |case: &decode_step::self_test::Case| CaseCheck {
         op: "decode_step",
         case: case.label(),
@@ -299,6 +307,9 @@ mod tests {
         }
         for case in rotary::self_test::cases() {
             assert_tells(&case.problem.label(), &case.expected());
+        }
+        for case in product::self_test::cases() {
+            assert_tells(&case.label(), &[("out".to_owned(), case.naive())]);
         }
         for case in decode_step::self_test::cases() {
             let names = ["y", "window", "state"].map(str::to_owned);

@@ -5,7 +5,7 @@ use burn::nn::{Linear, RmsNorm};
 use burn::tensor::{Int, Tensor, backend::Backend};
 use kernels::{
     CacheLengths, CachedAttentionInputs, FusedOutput, SsmBackend, VisibleKeys, cached_attention,
-    masked_softmax,
+    masked_softmax, product,
 };
 
 use crate::cache::KvCache;
@@ -123,11 +123,13 @@ impl<B: SsmBackend> Attention<B> {
         let v = project_biased(&self.v_proj, h).reshape([batch, seq, kv_heads, width]);
         let v = v.swap_dims(1, 2);
 
-        let scores = q.reshape(stacked).matmul(k.swap_dims(2, 3));
+        let scores = product(q.reshape(stacked), k.swap_dims(2, 3));
+        let scores = scores.expect("as many heads of keys as stacks of queries");
         let scale = (width as f64).powf(-0.5);
         let weights = masked_softmax(scores, context.visible.clone(), scale)
             .expect("a key for each token seen, and query heads divided among those of keys");
-        let mixed = weights.matmul(v).reshape([batch, heads, seq, width]);
+        let mixed = product(weights, v).expect("a value for each key");
+        let mixed = mixed.reshape([batch, heads, seq, width]);
         project(
             &self.o_proj,
             mixed.swap_dims(1, 2).reshape([batch, seq, heads * width]),

@@ -75,7 +75,9 @@ impl<B: Backend> Mamba1<B> {
     fn repeat(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         repeat_pieces(x, self.repeat_width, self.repeat_times)
     }
+}
 
+impl<B: SsmBackend> Mamba1<B> {
     fn project_inputs(&self, h: Tensor<B, 3>) -> Projected<B> {
         let x = project_biased(&self.in_proj_x, h.clone());
         Projected {

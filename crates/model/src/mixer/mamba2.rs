@@ -79,7 +79,9 @@ impl<B: Backend> Mamba2<B> {
     fn repeat(&self, x: Tensor<B, 3>) -> Tensor<B, 3> {
         repeat_pieces(x, self.repeat_width, self.repeat_times)
     }
+}
 
+impl<B: SsmBackend> Mamba2<B> {
     /// Gate, input of the convolution and raw step sizes.
     fn project_inputs(&self, h: Tensor<B, 3>) -> (Tensor<B, 3>, Tensor<B, 3>, Tensor<B, 3>) {
         let (d_inner, d_xb) = (self.d_inner(), self.d_xb);
