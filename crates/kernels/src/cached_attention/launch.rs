@@ -1,9 +1,8 @@
 //! Launch of the CubeCL kernel.
 
 use super::kernel::{Layout, cached_attention_kernel};
-use super::{CachedAttentionOperands, CachedAttentionProblem, reference};
+use super::{CachedAttentionOperands, CachedAttentionProblem, FEW_TOKENS, reference};
 use crate::cube::tensor::{array, as_it_is, empty, operand};
-use crate::fused_linear::FEW_ROWS;
 use burn::tensor::DType;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
@@ -29,7 +28,7 @@ where
     let client = operands.qkv.client.clone();
     let shared = client.properties().hardware.max_shared_memory_size;
     let layout = layout(p).filter(|layout| layout.shared_bytes() <= shared);
-    let is_few = p.batch() * p.seq <= FEW_ROWS && operands.keys.dtype == operands.values.dtype;
+    let is_few = p.seq <= FEW_TOKENS && operands.keys.dtype == operands.values.dtype;
     // The kernel looks at all keys.
     let is_few = is_few && p.window.is_none();
     let Some(layout) = layout.filter(|_| is_few) else {

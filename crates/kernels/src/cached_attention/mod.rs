@@ -10,7 +10,7 @@
 //!
 //! With a sliding window of `w` tokens the first key is `t - w + 1`, not 0.
 //!
-//! Query heads share the keys of their group. Sequences may differ in length. Few tokens are one launch on a GPU, with sums in
+//! Query heads share the keys of their group. Sequences may differ in length. Up to [`FEW_TOKENS`] tokens a sequence are one launch on a GPU, with sums in
 //! f32 and scores that never reach the memory; many are products of matrices.
 
 #[cfg(feature = "flex")]
@@ -31,6 +31,9 @@ use crate::backend::SsmBackend;
 use crate::error::KernelError;
 use crate::primitive::{unwrap, wrap};
 use burn::tensor::{Device, Tensor, TensorData, backend::Backend, ops::FloatTensor};
+
+/// New tokens of a sequence that the kernel takes, however many sequences; beyond, products of matrices are faster.
+pub const FEW_TOKENS: usize = 32;
 
 /// Tokens that a cache holds of each sequence, on the host and, where sequences differ, on the device.
 ///

@@ -3,8 +3,12 @@
 use super::kernel::{
     ColumnLayout, LineStridesLaunch, RowLayout, product_by_columns, product_by_rows,
 };
-use super::{FEW_ROWS, FusedLinearOperands, FusedLinearProblem, FusedOutputKind, reference};
+use super::{
+    FEW_ROWS, FEW_ROWS_OF_HEAD, FusedLinearOperands, FusedLinearProblem, FusedOutputKind, reference,
+};
 use crate::cube::tensor::{array, empty, operand, row_strides, rows_operand};
+use crate::product::launch::multiplies_quickly;
+use burn::tensor::FloatDType;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
 };
@@ -38,8 +42,17 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    if p.rows() > FEW_ROWS {
-        return reference::forward::<CubeBackend<R, F, I, BT>>(operands, p);
+    let [first, ..] = &operands.weights;
+    let is_turned = first
+        .as_ref()
+        .is_some_and(|first| first.meta.strides()[0] == 1);
+    let is_plain = p.eps.is_none() && p.output == FusedOutputKind::SideBySide && p.weights() == 1;
+    let is_head = is_plain && is_turned && p.d_input > 1;
+    if p.rows() > if is_head { FEW_ROWS_OF_HEAD } else { FEW_ROWS } {
+        // Where a device multiplies weights as they are held, that is several times as fast as in f32.
+        let held = first.as_ref().filter(|first| multiplies_quickly(first));
+        let compute = held.map(|first| FloatDType::from(first.dtype));
+        return reference::forward_in::<CubeBackend<R, F, I, BT>>(compute, operands, p);
     }
     let FusedLinearOperands {
         x,
@@ -48,8 +61,7 @@ where
         residual,
     } = operands;
     let first = first.expect("a call has a weight");
-    let is_plain = norm.is_none() && p.output == FusedOutputKind::SideBySide && p.weights() == 1;
-    if is_plain && first.meta.strides()[0] == 1 && p.d_input > 1 {
+    if is_head {
         return by_rows(x, first, p);
     }
     // The weights of a call are of one type.

@@ -29,8 +29,10 @@ use crate::error::KernelError;
 use crate::primitive::{unwrap, wrap};
 use burn::tensor::{Tensor, backend::Backend, ops::FloatTensor};
 
-/// Rows that kernels take; beyond, products of matrices are faster.
-pub const FEW_ROWS: usize = 32;
+/// Rows that kernels take; beyond, products of matrices are faster. A tied head is so large that they are sooner.
+pub const FEW_ROWS: usize = 128;
+/// Rows that the kernel of a tied head takes.
+pub const FEW_ROWS_OF_HEAD: usize = 32;
 
 /// Most weights of a call.
 pub(crate) const WEIGHTS: usize = 3;
@@ -72,7 +74,8 @@ pub struct FusedLinearOperands<B: Backend> {
     pub residual: Option<FloatTensor<B>>,
 }
 
-/// Norm, products and what becomes of them, computed in f32; weights may be of another type than `x`.
+/// Norm, products and what becomes of them, computed in f32; weights may be of another type than `x`. Products of more than
+/// [`FEW_ROWS`] rows may round `x` to the type of the weights.
 /// - result: `[batch, seq, d_output]`, in the type of `x`; side by side `d_output` is the sum over the weights
 ///
 /// # Errors

@@ -3,8 +3,7 @@
 use super::{FusedLinearOperands, FusedLinearProblem, FusedOutputKind};
 use crate::backend::SsmBackend;
 use crate::primitive::{unwrap, wrap};
-use crate::{rms_norm, swiglu};
-use burn::tensor::module::linear;
+use crate::{product as product_of, rms_norm, swiglu};
 use burn::tensor::{FloatDType, Tensor, ops::FloatTensor};
 
 /// [`fused_linear`](super::fused_linear()) on primitives, by other operations of the backend; differentiable when these are.
@@ -12,16 +11,28 @@ pub fn forward<B: SsmBackend>(
     operands: FusedLinearOperands<B>,
     p: &FusedLinearProblem,
 ) -> FloatTensor<B> {
+    forward_in(None, operands, p)
+}
+
+/// As [`forward()`], with products in another type than that of `x`.
+pub(crate) fn forward_in<B: SsmBackend>(
+    compute: Option<FloatDType>,
+    operands: FusedLinearOperands<B>,
+    p: &FusedLinearProblem,
+) -> FloatTensor<B> {
     let mut x = wrap::<B, 3>(operands.x);
     let dtype = FloatDType::from(x.dtype());
+    let compute = compute.unwrap_or(dtype);
     if let (Some(weight), Some(eps)) = (operands.norm, p.eps) {
-        x = rms_norm(x, wrap(weight), eps, None).expect("checked with the other shapes");
+        x = rms_norm(x, wrap(weight), eps, Some(compute)).expect("checked with the other shapes");
     }
-    let x = x.reshape([p.rows(), p.d_input]);
+    let x = x.cast(compute).reshape([p.rows(), p.d_input]);
     let product = |weight: FloatTensor<B>| -> Tensor<B, 3> {
-        let weight = wrap::<B, 2>(weight).cast(dtype);
+        let weight = wrap::<B, 2>(weight).cast(compute);
         let [_, d_output] = weight.dims();
-        linear(x.clone(), weight, None).reshape([p.batch, p.seq, d_output])
+        let product = product_of(x.clone(), weight).expect("checked with the other shapes");
+        let product = product.reshape([p.batch, p.seq, d_output]);
+        product.cast(dtype)
     };
     let mut products: Vec<_> = (operands.weights.into_iter().flatten().map(product)).collect();
     unwrap(match (p.output, operands.residual) {

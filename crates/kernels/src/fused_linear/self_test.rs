@@ -1,6 +1,8 @@
 //! The fused products' cases.
 
-use super::{FEW_ROWS, FusedLinearInputs, FusedOutput, FusedOutputKind, fused_linear};
+use super::{
+    FEW_ROWS, FEW_ROWS_OF_HEAD, FusedLinearInputs, FusedOutput, FusedOutputKind, fused_linear,
+};
 use crate::backend::SsmBackend;
 use crate::primitive::wrap;
 use crate::seeded::Seeded;
@@ -68,6 +70,8 @@ pub(crate) fn cases() -> Vec<Case> {
     cases.push(transposed(1, 1, 576, 1000));
     cases.push(transposed(5, 1, 30, 70));
     cases.push(transposed(2, 3, 33, 64));
+    cases.push(transposed(FEW_ROWS_OF_HEAD, 1, 20, 36));
+    cases.push(transposed(FEW_ROWS_OF_HEAD + 3, 1, 20, 36));
     let added = Case {
         output: Added,
         ..transposed(1, 2, 24, 12)
@@ -216,7 +220,7 @@ impl Case {
         let mut out = TensorCheck::new("out", &out, &self.naive(&inputs));
         let rows = self.batch * self.seq;
         // More rows are the backend's own products.
-        if rows > FEW_ROWS {
+        if rows > FEW_ROWS || self.is_transposed && rows > FEW_ROWS_OF_HEAD {
             let sizes = [1, rows, self.d_input, self.widths.iter().sum()];
             out.tolerance = with_products::<B>(out.tolerance, &[sizes]);
         }
