@@ -2,12 +2,13 @@
 //!
 //! A recurrent layer cannot skip a padding token, so there is none: the part all prompts share in
 //! length is prefilled, then every row steps. A row still inside its prompt is fed its own next
-//! token, the others what they drew. Finished rows step along unheard until the last one ends.
+//! token, the others what they drew. Finished rows step along unheard. Once they are half of a greedy batch they leave
+//! it; in a sampled one the draws of a row depend on how many there are, so there they stay until the last one ends.
 
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
 use kernels::SsmBackend;
 
 use super::prefill::{prefill, prefill_piece};
@@ -63,6 +64,8 @@ pub(super) fn generate_rows<B: SsmBackend>(
     let hidden = prefill(model, prompts, shortest, piece, &mut cache).expect("no prompt is empty");
     let mut logits = last_logits(model, hidden);
     let mut rows: Vec<Row> = prompts.iter().map(|_| Row::default()).collect();
+    // Of the batch as it is; the others are over.
+    let mut present: Vec<usize> = (0..rows.len()).collect();
     let mut prefill_ms = None;
     let mut position = shortest;
     loop {
@@ -70,21 +73,30 @@ pub(super) fn generate_rows<B: SsmBackend>(
         let ids = read_ids(drawn.clone());
         let now_ms = started.elapsed().as_secs_f64() * 1e3;
         prefill_ms.get_or_insert(now_ms);
-        let mut next = Vec::with_capacity(rows.len());
-        for (index, ((row, prompt), token)) in rows.iter_mut().zip(prompts).zip(ids).enumerate() {
-            next.push(vec![match prompt.get(position) {
+        let mut next = Vec::with_capacity(present.len());
+        for (&index, token) in present.iter().zip(ids) {
+            next.push(vec![match prompts[index].get(position) {
                 Some(own) => *own,
-                None => row.take(token, sampling, now_ms, |token| each(index, token)),
+                None => rows[index].take(token, sampling, now_ms, |token| each(index, token)),
             }]);
         }
-        if rows.iter().all(Row::is_over) {
+        let is_over = |slot: &usize| rows[present[*slot]].is_over();
+        let left: Vec<usize> = (0..present.len()).filter(|slot| !is_over(slot)).collect();
+        if left.is_empty() {
             break;
         }
         // What was drawn is on the device already.
-        let tokens = match position < longest {
+        let mut tokens = match position < longest {
             true => token_tensor(&next, &device),
             false => drawn,
         };
+        if sampler.is_greedy() && 2 * left.len() <= present.len() {
+            cache.select(&left);
+            let slots: Vec<i32> = left.iter().map(|slot| *slot as i32).collect();
+            let slots = TensorData::new(slots, [left.len()]);
+            tokens = tokens.select(0, Tensor::from_data(slots, &device));
+            present = left.iter().map(|slot| present[*slot]).collect();
+        }
         logits = last_logits(model, model.hidden_cached(tokens, &mut cache));
         position += 1;
     }

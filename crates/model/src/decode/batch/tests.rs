@@ -95,6 +95,28 @@ fn a_reply_ends_before_a_stop_token_while_the_others_go_on() {
 }
 
 #[test]
+fn rows_that_are_over_leave_and_the_others_go_on_as_before() {
+    const LENGTHS: [usize; 4] = [9, 2, 12, 4];
+    for mixer in [MixerKind::Attention, MixerKind::Mamba1, MixerKind::Mamba2] {
+        let model = tiny(mixer);
+        let sampling = Sampling::greedy(12);
+        let whole = generate_batch(&model, &prompts(), &sampling).unwrap();
+        let mut told = [0; 4];
+        let mut each = |row: usize, _| {
+            told[row] += 1;
+            match told[row] == LENGTHS[row] {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        };
+        let found = generate_rows(&model, &prompts(), &sampling, &mut each).unwrap();
+        for ((found, whole), length) in found.iter().zip(&whole).zip(LENGTHS) {
+            assert_eq!(found.tokens, whole.tokens[..length], "{mixer:?}");
+        }
+    }
+}
+
+#[test]
 fn a_long_prompt_prefilled_in_pieces_gives_the_same_cache() {
     let model = tiny(MixerKind::Mamba2);
     let prompt: Vec<u32> = (0..40).map(|at| (at * 7 + 3) % 29).collect();
