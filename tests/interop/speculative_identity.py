@@ -3,8 +3,9 @@
 
 usage: speculative_identity.py DISTILL [FOLDER]
 
-Every ratio and mixer, 1 to 8 drafted tokens and `auto`, batches of 1 and of 4 prompts of different lengths, four drafters: n-grams (also rounds
-without a draft), half of the model's layers, the model itself (all accepted) and an untrained one (hardly any accepted). Exit code 1 at a difference.
+Every ratio and mixer, 1 to 8 drafted tokens and `auto`, batches of 1 and of 4 prompts of different lengths, five drafters: n-grams (also rounds
+without a draft), half of the model's layers, n-grams before those, the model itself (all accepted) and an untrained one (hardly any accepted).
+Exit code 1 at a difference.
 """
 import json
 import subprocess
@@ -23,15 +24,15 @@ def main() -> int:
     untrained = folder / "untrained"
     convert(distill, untrained, "0.5", "mamba2", ["--init", "random-layer"])
     compared = differing = 0
-    print("| mixer | attention | tokens compared | replies that differ | accepted: ngram, self, the model, untrained |")
+    print("| mixer | attention | tokens compared | replies that differ | accepted: ngram, self, ngram+self, the model, untrained |")
     print("|---|---:|---:|---:|---|")
     for mixer in MIXERS:
         for ratio in RATIOS:
             model = folder / f"{mixer}-{ratio}"
             convert(distill, model, ratio, mixer, [])
-            drafters = ["ngram", "self", str(model), str(untrained)]
+            drafters = ["ngram", "self", "ngram+self", str(model), str(untrained)]
             command = [distill, "bench", "speculative", "--model", str(model), "--json"]
-            command += ["--tokens", TOKENS, "--temperature", "0", "--rounds", "1"]
+            command += ["--tokens", TOKENS, "--ignore-stop", "--temperature", "0", "--rounds", "1"]
             for drafter in drafters:
                 command += ["--drafter", drafter]
             found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
