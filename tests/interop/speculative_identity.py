@@ -15,7 +15,7 @@ from pathlib import Path
 
 RATIOS = ["0.5", "0.25", "0.125", "0"]
 MIXERS = ["mamba1", "mamba2"]
-TOKENS = "96"
+TOKENS = "48"
 
 
 def main() -> int:
