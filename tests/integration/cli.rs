@@ -32,6 +32,23 @@ fn help_is_as_agreed() {
     insta::assert_snapshot!("help_sweep", stdout);
 }
 
+/// As `distill env | head -1` does.
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error() {
+    for arguments in [&["env"][..], &["inspect", "builtin:tiny"]] {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_distill"))
+            .args(arguments)
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), stderr.as_str()), (Some(0), ""));
+    }
+}
+
 #[test]
 fn wrong_usage_ends_with_2() {
     for arguments in [

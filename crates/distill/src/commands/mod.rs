@@ -67,8 +67,17 @@ where
     match dispatch(cli) {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Interrupted) => ExitCode::from(130),
+        // Whoever read the output has seen enough.
+        Err(error) if is_closed_output(&error) => ExitCode::SUCCESS,
         Err(error) => show(&error),
     }
+}
+
+/// Whether it is that of writing to stdout, bare as it came: those of files and connections say which.
+fn is_closed_output(error: &anyhow::Error) -> bool {
+    let written = error.downcast_ref::<std::io::Error>();
+    error.chain().count() == 1
+        && written.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe)
 }
 
 fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
