@@ -371,6 +371,6 @@ mod tests {
             };
             check_some::<Subject>(5, &mut report);
         });
-        assert_eq!(seen.len(), 18, "{seen:?}");
+        assert_eq!(seen.len(), 19, "{seen:?}");
     }
 }
