@@ -74,9 +74,12 @@ impl Tiles {
         SMALL.cubes(sizes)
     }
 
-    /// The largest tiles that keep every one of `processors` busy.
+    /// The largest tiles that keep every one of `processors` busy and are not half empty.
     pub(super) fn for_device(sizes: &Sizes, processors: usize) -> Self {
-        let is_enough = |tiles: Self, each| tiles.cubes(sizes) >= each * processors;
+        let is_enough = |tiles: Self, each| {
+            let [_, columns] = tiles.extent();
+            columns < 2 * sizes.columns && tiles.cubes(sizes) >= each * processors
+        };
         match sizes {
             _ if is_enough(LARGE, 8) => LARGE,
             _ if is_enough(MIDDLE, 2) => MIDDLE,
@@ -239,6 +242,7 @@ mod tests {
         assert_eq!(tiles(sizes(1, 8192, 576, 192)), SMALL);
         assert_eq!(tiles(sizes(1, 576, 8192, 576)), SMALL);
         assert_eq!(tiles(sizes(48, 1536, 64, 512)), LARGE);
+        assert_eq!(tiles(sizes(200, 1536, 512, 64)), MIDDLE);
     }
 
     #[test]
