@@ -8,7 +8,7 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::Tensor;
 use kernels::SsmBackend;
 
 use super::prefill::{prefill, prefill_piece};
@@ -85,18 +85,17 @@ pub(super) fn generate_rows<B: SsmBackend>(
         if left.is_empty() {
             break;
         }
+        let some_leave = sampler.is_greedy() && 2 * left.len() <= present.len();
+        if some_leave {
+            cache.select(&left);
+            next = left.iter().map(|slot| next[*slot].clone()).collect();
+            present = left.iter().map(|slot| present[*slot]).collect();
+        }
         // What was drawn is on the device already.
-        let mut tokens = match position < longest {
+        let tokens = match some_leave || position < longest {
             true => token_tensor(&next, &device),
             false => drawn,
         };
-        if sampler.is_greedy() && 2 * left.len() <= present.len() {
-            cache.select(&left);
-            let slots: Vec<i32> = left.iter().map(|slot| *slot as i32).collect();
-            let slots = TensorData::new(slots, [left.len()]);
-            tokens = tokens.select(0, Tensor::from_data(slots, &device));
-            present = left.iter().map(|slot| present[*slot]).collect();
-        }
         logits = last_logits(model, model.hidden_cached(tokens, &mut cache));
         position += 1;
     }
