@@ -5,7 +5,7 @@ use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::{cast, into_contiguous};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
-use cubecl::prelude::ArrayArg;
+use cubecl::prelude::{ArrayArg, ComputeClient};
 use cubecl::server::{MemoryLayout, MemoryLayoutDescriptor};
 
 /// The tensor as a kernel wants it: in this element type and without gaps between rows.
@@ -136,6 +136,12 @@ pub(crate) fn row_strides<R: CubeRuntime>(tensor: &CubeTensor<R>) -> RowStridesL
 pub(crate) fn halving_units<R: CubeRuntime>(tensor: &CubeTensor<R>, limit: usize) -> usize {
     let most = tensor.client.properties().hardware.max_units_per_cube;
     limit.min(1 << most.ilog2())
+}
+
+/// Multiprocessors of a device; `otherwise` if it does not say.
+pub(crate) fn processors<R: CubeRuntime>(client: &ComputeClient<R>, otherwise: usize) -> usize {
+    let count = client.properties().hardware.num_streaming_multiprocessors;
+    count.map_or(otherwise, |count| count as usize)
 }
 
 /// Elements that one load moves, given the length of a row and at most `limit`.

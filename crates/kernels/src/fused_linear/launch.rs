@@ -6,8 +6,8 @@ use super::kernel::{
 use super::{
     FEW_ROWS, FEW_ROWS_OF_HEAD, FusedLinearOperands, FusedLinearProblem, FusedOutputKind, reference,
 };
-use crate::cube::tensor::{array, empty, operand, row_strides, rows_operand};
-use crate::product::launch::multiplies_quickly;
+use crate::cube::tensor::{array, empty, operand, processors, row_strides, rows_operand};
+use crate::product::multiplies_quickly;
 use burn::tensor::FloatDType;
 use burn_cubecl::{
     CubeBackend, CubeRuntime, FloatElement, IntElement, element::BoolElement, tensor::CubeTensor,
@@ -124,7 +124,7 @@ fn by_columns<R: CubeRuntime>(
 
     let tile = p.rows().next_power_of_two().min(TILE);
     let vectors = p.d_output().div_ceil(wide);
-    let columns = columns(p, wide, first.dtype.size(), processors(&client));
+    let columns = columns(p, wide, first.dtype.size(), processors(&client, PROCESSORS));
     let layout = ColumnLayout {
         units: UNITS,
         columns,
@@ -186,11 +186,6 @@ fn columns(p: &FusedLinearProblem, wide: usize, size: usize, processors: usize) 
     let mut fitting = powers.filter(|columns| within(*columns));
     let busy = |columns: &usize| *columns <= least || vectors.div_ceil(*columns) >= processors;
     fitting.find(busy).unwrap_or(1)
-}
-
-fn processors<R: CubeRuntime>(client: &ComputeClient<R>) -> usize {
-    let count = client.properties().hardware.num_streaming_multiprocessors;
-    count.map_or(PROCESSORS, |count| count as usize)
 }
 
 fn by_rows<R: CubeRuntime>(

@@ -3,7 +3,7 @@
 use super::{FusedLinearOperands, FusedLinearProblem, FusedOutputKind};
 use crate::backend::SsmBackend;
 use crate::primitive::{unwrap, wrap};
-use crate::{product as product_of, rms_norm, swiglu};
+use crate::{product, rms_norm, swiglu};
 use burn::tensor::{FloatDType, Tensor, ops::FloatTensor};
 
 /// [`fused_linear`](super::fused_linear()) on primitives, by other operations of the backend; differentiable when these are.
@@ -27,14 +27,13 @@ pub(crate) fn forward_in<B: SsmBackend>(
         x = rms_norm(x, wrap(weight), eps, Some(compute)).expect("checked with the other shapes");
     }
     let x = x.cast(compute).reshape([p.rows(), p.d_input]);
-    let product = |weight: FloatTensor<B>| -> Tensor<B, 3> {
+    let multiply = |weight: FloatTensor<B>| -> Tensor<B, 3> {
         let weight = wrap::<B, 2>(weight).cast(compute);
         let [_, d_output] = weight.dims();
-        let product = product_of(x.clone(), weight).expect("checked with the other shapes");
-        let product = product.reshape([p.batch, p.seq, d_output]);
-        product.cast(dtype)
+        let out = product(x.clone(), weight).expect("checked with the other shapes");
+        out.reshape([p.batch, p.seq, d_output]).cast(dtype)
     };
-    let mut products: Vec<_> = (operands.weights.into_iter().flatten().map(product)).collect();
+    let mut products: Vec<_> = (operands.weights.into_iter().flatten().map(multiply)).collect();
     unwrap(match (p.output, operands.residual) {
         (FusedOutputKind::Gated, _) => {
             let up = products.pop().expect("two products");

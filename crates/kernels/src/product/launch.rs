@@ -1,7 +1,7 @@
 //! Launch of cubek's kernel.
 
-use super::tiles::{ALIGNED, Sizes, Tiles, is_supported, layout, sizes};
-use crate::cube::tensor::{as_it_is, empty};
+use super::tiles::{ALIGNED, Sizes, Tiles, layout, multiplies_quickly, sizes};
+use crate::cube::tensor::{as_it_is, empty, processors};
 use crate::primitive::{unwrap, wrap};
 use burn::tensor::ops::FloatTensorOps;
 use burn::tensor::{DType, FloatDType, Shape};
@@ -32,7 +32,7 @@ where
     I: IntElement,
     BT: BoolElement,
 {
-    if lhs.dtype != rhs.dtype || !is_supported(&lhs) {
+    if lhs.dtype != rhs.dtype || !multiplies_quickly(&lhs) {
         return CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs);
     }
     let [lhs, rhs] = [lhs, rhs].map(laid_out);
@@ -40,17 +40,12 @@ where
         return CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs);
     };
     let dtype = lhs.dtype;
-    let processors = processors(&lhs);
+    let processors = processors(&lhs.client, PROCESSORS);
     let found = match parts(&sizes, processors) {
         1 => launch(&lhs, &rhs, &sizes, dtype, processors),
         parts => in_parts::<R, F, I, BT>(&lhs, &rhs, sizes, parts, processors),
     };
     found.unwrap_or_else(|| CubeBackend::<R, F, I, BT>::float_matmul(lhs, rhs))
-}
-
-/// Whether products with the tensor go through tiles.
-pub(crate) fn multiplies_quickly<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
-    is_supported(tensor)
 }
 
 /// The tensor as a device copies tiles of it: itself, or a copy with lines at multiples of what is moved at a time.
@@ -60,6 +55,10 @@ fn laid_out<R: CubeRuntime>(tensor: CubeTensor<R>) -> CubeTensor<R> {
     }
     if is_aligned(&tensor) {
         return as_it_is(tensor);
+    }
+    if tensor.meta.shape().num_dims() > 2 {
+        // Matrices that follow each other have no room between lines: a copy would not serve.
+        return tensor;
     }
     let (client, device, dtype) = (tensor.client.clone(), tensor.device.clone(), tensor.dtype);
     let copy = into_contiguous_pitched(&client, tensor.binding(), dtype.into());
@@ -72,22 +71,13 @@ fn is_aligned<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
     (shape[shape.num_dims() - 1] * tensor.dtype.size()).is_multiple_of(ALIGNED)
 }
 
-fn processors<R: CubeRuntime>(tensor: &CubeTensor<R>) -> usize {
-    let count = tensor
-        .client
-        .properties()
-        .hardware
-        .num_streaming_multiprocessors;
-    count.map_or(PROCESSORS, |count| count as usize)
-}
-
 /// Parts of the inner dimension that are multiplied by themselves: 1 where the result alone keeps the device busy. Parts of both
 /// operands have to be matrices that follow each other.
 fn parts(sizes: &Sizes, processors: usize) -> usize {
     let is_cut = (sizes.lhs, sizes.rhs) == (MatrixLayout::ColMajor, MatrixLayout::RowMajor);
+    let is_cut = is_cut && !sizes.has_gaps && sizes.batch == 1 && sizes.inner >= LONG;
     let cubes = Tiles::cubes_of_least(sizes);
-    let is_cut = is_cut && !sizes.has_gaps;
-    if !is_cut || sizes.batch > 1 || sizes.inner < LONG || cubes >= processors {
+    if !is_cut || cubes >= processors {
         return 1;
     }
     let mut parts = 1;

@@ -17,6 +17,9 @@ mod tests;
 #[cfg(feature = "cube")]
 mod tiles;
 
+#[cfg(feature = "cube")]
+pub(crate) use tiles::multiplies_quickly;
+
 use crate::backend::SsmBackend;
 use crate::error::{Check, KernelError};
 use crate::primitive::{unwrap, wrap};

@@ -8,7 +8,7 @@ use crate::self_test::TensorCheck;
 use crate::self_test::compare::BF16_TOLERANCE;
 use crate::self_test::host::{device, upload};
 use crate::self_test::products::with_products;
-use burn::tensor::{DType, FloatDType};
+use burn::tensor::{DType, FloatDType, bf16};
 
 /// Sizes, and how the operands lie.
 #[derive(Clone, Copy, Debug)]
@@ -60,7 +60,10 @@ impl Case {
             let values = seeded.uniforms(self.batch * side * self.inner, -1.0, 1.0);
             match self.dtype {
                 // What both sides multiply.
-                DType::BF16 => values.into_iter().map(rounded).collect(),
+                DType::BF16 => values
+                    .into_iter()
+                    .map(|value| bf16::from_f32(value).to_f32())
+                    .collect(),
                 _ => values,
             }
         })
@@ -137,12 +140,6 @@ impl Case {
             self.batch, self.rows, self.inner, self.columns, self.dtype
         )
     }
-}
-
-/// The value to the eight bits of a bf16, ties to even.
-fn rounded(value: f32) -> f32 {
-    let bits = value.to_bits();
-    f32::from_bits((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff_0000)
 }
 
 /// Whether the device holds the type of a case.

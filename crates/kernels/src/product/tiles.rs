@@ -80,10 +80,12 @@ impl Tiles {
             let [_, columns] = tiles.extent();
             columns < 2 * sizes.columns && tiles.cubes(sizes) >= each * processors
         };
-        match sizes {
-            _ if is_enough(LARGE, 8) => LARGE,
-            _ if is_enough(MIDDLE, 2) => MIDDLE,
-            _ => SMALL,
+        if is_enough(LARGE, 8) {
+            LARGE
+        } else if is_enough(MIDDLE, 2) {
+            MIDDLE
+        } else {
+            SMALL
         }
     }
 
@@ -142,7 +144,7 @@ fn swizzle(layout: MatrixLayout, rows: usize, columns: usize) -> SwizzleMode {
 }
 
 /// Whether the device copies tiles by itself, and multiplies them in this type.
-pub(super) fn is_supported<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
+pub(crate) fn multiplies_quickly<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
     if !matches!(tensor.dtype, DType::BF16 | DType::F16) {
         return false;
     }
@@ -181,39 +183,58 @@ pub(super) fn sizes<R: CubeRuntime>(lhs: &CubeTensor<R>, rhs: &CubeTensor<R>) ->
     (is_matrix && sizes.batch <= MOST_BATCH).then_some(sizes)
 }
 
+/// How the elements of a matrix lie.
+struct Lines {
+    layout: MatrixLayout,
+    /// Elements of a line, which lie together
+    width: usize,
+    /// Elements from one line to the next
+    stride: usize,
+}
+
+/// None if neither dimension of the matrices lies together.
+fn lines<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Option<Lines> {
+    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
+    let [rows, columns] = [shape.num_dims() - 2, shape.num_dims() - 1];
+    match (strides[rows], strides[columns]) {
+        (stride, 1) => Some(Lines {
+            layout: MatrixLayout::RowMajor,
+            width: shape[columns],
+            stride,
+        }),
+        (1, stride) => Some(Lines {
+            layout: MatrixLayout::ColMajor,
+            width: shape[rows],
+            stride,
+        }),
+        _ => None,
+    }
+}
+
 /// Which dimension of the matrices lies together; none if lines do not start where a copy can, or matrices do not follow each other.
 pub(super) fn layout<R: CubeRuntime>(tensor: &CubeTensor<R>) -> Option<MatrixLayout> {
+    let Lines {
+        layout,
+        width,
+        stride,
+    } = lines(tensor)?;
     let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
     let rank = shape.num_dims();
-    let (layout, line) = match (strides[rank - 2], strides[rank - 1]) {
-        (line, 1) => (MatrixLayout::RowMajor, line),
-        (1, line) => (MatrixLayout::ColMajor, line),
-        _ => return None,
-    };
-    let width = match layout {
-        MatrixLayout::RowMajor => shape[rank - 1],
-        MatrixLayout::ColMajor => shape[rank - 2],
-    };
     let mut together = shape[rank - 2] * shape[rank - 1];
     for dim in (0..rank - 2).rev() {
-        if line != width || (shape[dim] > 1 && strides[dim] != together) {
+        if stride != width || (shape[dim] > 1 && strides[dim] != together) {
             return None;
         }
         together *= shape[dim];
     }
     let start = tensor.handle.offset_start.unwrap_or(0) as usize;
     let is_aligned = |bytes: usize| bytes.is_multiple_of(ALIGNED);
-    (line >= width && is_aligned(line * tensor.dtype.size()) && is_aligned(start)).then_some(layout)
+    let is_aligned = is_aligned(stride * tensor.dtype.size()) && is_aligned(start);
+    (stride >= width && is_aligned).then_some(layout)
 }
 
 fn has_gaps<R: CubeRuntime>(tensor: &CubeTensor<R>) -> bool {
-    let (shape, strides) = (tensor.meta.shape(), tensor.meta.strides());
-    let rank = shape.num_dims();
-    let (line, width) = match strides[rank - 1] {
-        1 => (strides[rank - 2], shape[rank - 1]),
-        line => (line, shape[rank - 2]),
-    };
-    line != width
+    lines(tensor).is_some_and(|lines| lines.stride != lines.width)
 }
 
 #[cfg(test)]

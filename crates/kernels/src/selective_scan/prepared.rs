@@ -5,7 +5,7 @@ use super::kernel::{
     Regions, ScanConfig, chunk_adjoints, chunk_states, pack, scan_forward, sum_parts,
 };
 use super::layout::{self, Contents, Device};
-use crate::cube::tensor::{empty, operand, part, rows_operand};
+use crate::cube::tensor::{empty, operand, part, processors, rows_operand};
 use burn::tensor::{DType, Shape, TensorMetadata};
 use burn_cubecl::{CubeRuntime, tensor::CubeTensor};
 use cubecl::calculate_cube_count_elemwise;
@@ -48,9 +48,7 @@ pub(super) struct Prepared<R: CubeRuntime> {
 
 fn device<R: CubeRuntime>(client: &ComputeClient<R>) -> Device {
     let hardware = &client.properties().hardware;
-    let processors = hardware
-        .num_streaming_multiprocessors
-        .map_or(PROCESSORS, |count| count as usize);
+    let processors = processors(client, PROCESSORS);
     Device {
         shared_bytes: hardware.max_shared_memory_size,
         units: hardware.max_units_per_cube as usize,
